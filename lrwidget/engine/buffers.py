@@ -1,0 +1,51 @@
+"""The buffers that forward passes write to, such as running statistics, and what they were before the latest step."""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+
+class _Buffer(NamedTuple):
+    module: nn.Module
+    name: str
+    tensor: torch.Tensor
+    copy: torch.Tensor
+
+    def moved(self) -> bool:
+        # Batch norm writes to its statistics without telling the version counter.
+        return getattr(self.module, self.name, None) is not self.tensor or not torch.equal(self.tensor, self.copy)
+
+
+class MovingBuffers:
+    """Can undo what a step did to a model's buffers.
+
+    A forward pass that comes to a loss of NaN has by then put its NaN into the running means and variances, which would
+    spoil the model for good. From the second step on only those are copied that the first one moved: masks and position
+    tables are large and stand still.
+    """
+
+    def __init__(self, model: object) -> None:
+        self._modules = list(model.modules()) if isinstance(model, nn.Module) else []
+        self._before: list[_Buffer] = []
+        self._moving: set[tuple[nn.Module, str]] | None = None
+
+    def remember(self) -> None:
+        """Take the buffers as they are before a step."""
+        if self._moving is None and self._before:
+            self._moving = {(buffer.module, buffer.name) for buffer in self._before if buffer.moved()}
+        self._before = [
+            _Buffer(module, name, buffer, buffer.detach().clone())
+            for module in self._modules
+            for name, buffer in module._buffers.items()
+            if buffer is not None and (self._moving is None or (module, name) in self._moving)
+        ]
+
+    def put_back(self) -> None:
+        """Make the buffers what they were before the step."""
+        with torch.no_grad():
+            for buffer in self._before:
+                if buffer.moved():
+                    buffer.tensor.copy_(buffer.copy)
+                    if getattr(buffer.module, buffer.name, None) is not buffer.tensor:
+                        buffer.module._buffers[buffer.name] = buffer.tensor

@@ -1,0 +1,341 @@
+"""One cycle of LRs: how it moves, in which steps, up to which LR of every group; and the presets.
+
+A `Shape` holds shares (of the steps, of `max_lr`), so that a preset is one; a `Cycle` is a shape with its steps and
+LRs, and a pure function of the step. Shapes of arrays: S steps, G param groups, P phases, L = P + 1 levels.
+"""
+
+import math
+import operator
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
+from typing import Any, Literal, Self, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lrwidget.engine.errors import InputError, InputTypeError, RecordError
+
+Pick: TypeAlias = float | slice | Sequence[float]
+"""What a user chooses: one LR for all groups, a slice over them (fastai's meaning), or one LR per group."""
+
+Anneal: TypeAlias = Literal["cos", "linear", "linear-cos"]
+Ends: TypeAlias = Literal["torch", "fastai", "fastai_v1"]
+FloatArray: TypeAlias = NDArray[np.float64]
+IntArray: TypeAlias = NDArray[np.int64]
+
+
+def resolve_lrs(pick: Pick, n_groups: int) -> tuple[float, ...]:
+    """One LR per param group, in optimizer order.
+
+    A number goes to every group. `slice(lo, hi)` is geometric, `lo · (hi/lo)^(i/(n−1))`: `lo` for the first group, `hi`
+    for the last and for the only one. `slice(hi)` is `hi/10` for all groups but the last. A sequence has one per group.
+    `lo` may be above `hi`: a new stem in front of a pretrained body wants just that.
+
+    >>> resolve_lrs(slice(1e-5, 1e-3), 3)
+    (1e-05, 0.0001, 0.001)
+    >>> resolve_lrs(slice(0.1), 3)
+    (0.01, 0.01, 0.1)
+
+    Raises:
+        InputError: an LR that is not finite and above 0, a wrong number of LRs, a slice with a step or without an end.
+        InputTypeError: something that is no number, slice or sequence.
+    """
+    n_groups = whole(n_groups, "n_groups")
+    if isinstance(pick, slice):
+        return _spread(pick, n_groups)
+    if isinstance(pick, str | bytes | Mapping | Set):
+        raise InputTypeError(
+            f"Got a {type(pick).__name__} as max_lr; expected one LR, slice(lo, hi), or one LR per group, "
+            "in optimizer order."
+        )
+    if not isinstance(pick, Iterable) or getattr(pick, "ndim", 1) == 0:
+        return (positive_lr(pick, "max_lr"),) * n_groups
+    lrs = tuple(positive_lr(lr, f"max_lr[{i}]") for i, lr in enumerate(pick))
+    if len(lrs) != n_groups:
+        raise InputError(
+            f"Got {len(lrs)} LRs for {n_groups} param groups; expected one per group, in optimizer order. "
+            "Pass slice(lo, hi) to spread two LRs over any number of groups."
+        )
+    return lrs
+
+
+def _spread(pick: slice, n_groups: int) -> tuple[float, ...]:
+    if pick.step is not None or pick.stop is None:
+        raise InputError(
+            f"Got {pick}; expected slice(lo, hi), spread geometrically from the first group to the last, "
+            "or slice(hi), hi for the last group and hi/10 for the others."
+        )
+    high = positive_lr(pick.stop, "the slice's end")
+    if pick.start is None:
+        return (high / 10,) * (n_groups - 1) + (high,)
+    low = positive_lr(pick.start, "the slice's start")
+    # The last is written out: low · (high/low) need not round to high.
+    return (*(low * (high / low) ** (i / (n_groups - 1)) for i in range(n_groups - 1)), high)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """How a cycle moves, in shares of its steps and of its `max_lr`. The defaults are those of torch's `OneCycleLR`.
+
+    The LR goes `max_lr/div → max_lr → final` in two phases, `max_lr/div → max_lr → max_lr/div → final` in three.
+
+    Attributes:
+        pct_start: share of the steps that warm up, 0 ... 1 (a fraction, whatever its name says); 0 starts at
+            `max_lr`. With three phases 0 < pct_start <= 0.5, because the way down takes as long.
+        div: the first LR is `max_lr / div`; 1 or more.
+        div_final: the final LR is what `div_final_of` says, divided by this.
+        div_final_of: `"initial"`: `final = max_lr / div / div_final` (torch); `"max"`: `final = max_lr / div_final`
+            (fastai v2). The same number means an LR `div` times smaller in the first.
+        momentum: `(low, high)`, each 0 <= m < 1: `high` at both ends, `low` where the LR is highest. None, the
+            default, leaves the optimizer's own alone, because overwriting a beta nobody mentioned surprises.
+        anneal: `"cos"`: half a cosine per phase, `end + (start − end)/2 · (1 + cos(π·p))`; `"linear"`:
+            `start + (end − start)·p`; `"linear-cos"`: a linear warm-up, then cosines.
+        phases: 2, or 3 for Smith's down to the first LR and then on to the final one.
+        ends: where phases end, in steps counted from 0, of T steps. `"torch"`: `pct_start·T − 1` and `T − 1`, so the
+            last step has the final LR. `"fastai"`: `pct_start·T` and `T`, so the final LR is the one after the last
+            step. `"fastai_v1"`: `int(pct_start·T)` and `T`. With three phases the second lasts as long as the first.
+            A warm-up too short for a step of its own lasts one: then the highest LR is at least half of `max_lr`,
+            with however few steps from 2 on.
+    """
+
+    pct_start: float = 0.3
+    div: float = 25.0
+    div_final: float = 1e4
+    div_final_of: Literal["initial", "max"] = "initial"
+    momentum: tuple[float, float] | None = None
+    anneal: Anneal = "cos"
+    phases: Literal[2, 3] = 2
+    ends: Ends = "torch"
+
+    def __post_init__(self) -> None:
+        # Plain Python numbers only: numpy's are refused by OneCycleLR and by JSON.
+        for name in ("pct_start", "div", "div_final"):
+            keep(self, name, finite(getattr(self, name), name))
+        one_of(self.phases, "phases", (2, 3))
+        keep(self, "phases", int(self.phases))
+        one_of(self.anneal, "anneal", get_args(Anneal))
+        one_of(self.ends, "ends", get_args(Ends))
+        one_of(self.div_final_of, "div_final_of", ("initial", "max"))
+        if self.momentum is not None:
+            keep(self, "momentum", _momentum(self.momentum))
+        if not 0 <= self.pct_start <= 1:
+            raise InputError(
+                f"Got pct_start={self.pct_start}; expected the share of the steps that warm up, 0 to 1 (0.3 is 30 %)."
+            )
+        if self.phases == 3 and not 0 < self.pct_start <= 0.5:
+            raise InputError(
+                f"Got pct_start={self.pct_start} with three phases; expected more than 0 and at most 0.5, "
+                "because the way down takes as many steps as the way up."
+            )
+        if not self.div >= 1:
+            raise InputError(f"Got div={self.div}; expected 1 or more: the first LR is max_lr / div.")
+        if not self.div_final > 0 or self.levels(1.0)[-1] > 1 + 1e-9:
+            raise InputError(
+                f"Got div_final={self.div_final}, which ends above max_lr; "
+                f"expected {1.0 if self.div_final_of == 'max' else 1 / self.div} or more."
+            )
+
+    def levels(self, max_lr: float) -> tuple[float, ...]:
+        """The LRs between which the phases run, P + 1 of them, for a group of this `max_lr`."""
+        initial = max_lr / self.div
+        final = (initial if self.div_final_of == "initial" else max_lr) / self.div_final
+        return self._around(initial, max_lr, final)
+
+    def momentum_levels(self) -> tuple[float, ...]:
+        """The momenta at the same places; NaN when it is left alone."""
+        low, high = self.momentum or (math.nan, math.nan)
+        return self._around(high, low, high)
+
+    def _around(self, start: float, peak: float, final: float) -> tuple[float, ...]:
+        return (start, peak, final) if self.phases == 2 else (start, peak, start, final)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cycle(Shape):
+    """One stage of a run: a shape with its steps and LRs.
+
+    Attributes:
+        steps: optimizer steps it lasts, T; 1 or more.
+        max_lrs: highest LR of every group, (G,).
+        frozen: for every group, whether its weights stand still (norm layers train on, as in fastai); empty for none.
+            The LRs of a frozen group are those its norm layers train with. Freezing itself is done by `fit` and by
+            the printed code: a scheduler only sets LRs.
+        train_norms: whether norm layers train on in frozen groups; default True, as fastai's `train_bn`: their
+            statistics move with the data anyway, and their scale and shift must be able to follow.
+        preset: name of the shape it was made from; a label, no number depends on it.
+    """
+
+    steps: int
+    max_lrs: tuple[float, ...]
+    frozen: tuple[bool, ...] = ()
+    train_norms: bool = True
+    preset: str = "torch"
+
+    def __post_init__(self) -> None:
+        super(Cycle, self).__post_init__()
+        keep(self, "steps", whole(self.steps, "steps"))
+        keep(self, "max_lrs", resolve_lrs(self.max_lrs, len(self.max_lrs)))
+        keep(self, "frozen", tuple(bool(frozen) for frozen in self.frozen))
+        keep(self, "train_norms", bool(self.train_norms))
+        if self.frozen and len(self.frozen) != len(self.max_lrs):
+            raise InputError(
+                f"Got {len(self.frozen)} frozen flags for {len(self.max_lrs)} param groups; expected one each, or none."
+            )
+
+    def phase_ends(self) -> tuple[float, ...]:
+        """The step, possibly between two, at which each phase ends: (P,), never falling."""
+        climb = self.pct_start * self.steps
+        last = self.steps - 1.0 if self.ends == "torch" else float(self.steps)
+        if self.ends == "torch":
+            climb -= 1
+        elif self.ends == "fastai_v1":
+            climb = float(int(climb))
+        if self.pct_start == 0:
+            climb = 0.0
+        elif climb <= 0 or (self.phases == 3 and climb < 1) or last == 1:
+            # OneCycleLR divides by zero here, or starts behind its own peak, or leaps over it.
+            climb = min(1.0, last)
+        return (climb, last) if self.phases == 2 else (climb, min(2 * climb, last), last)
+
+    def phase_begins(self) -> tuple[tuple[float, str], ...]:
+        """Where each phase that has steps begins, and its name."""
+        names = ("warm-up", "anneal") if self.phases == 2 else ("warm-up", "cool-down", "annihilate")
+        ends = self.phase_ends()
+        begins = zip((0.0, *ends), ends, names, strict=False)
+        found = tuple((begin, name) for begin, end, name in begins if begin < min(end, self.steps - 1))
+        return found or ((0.0, names[0]),)
+
+    def lr_at(self, step_S: IntArray) -> FloatArray:
+        """LRs at steps of this cycle, 0 ... `steps − 1`: (S, G)."""
+        return self._walk(step_S, np.array([self.levels(lr) for lr in self.max_lrs]).T)
+
+    def momentum_at(self, step_S: IntArray) -> FloatArray:
+        """Momenta likewise, the same for every group: (S, G)."""
+        return self._walk(step_S, np.array([self.momentum_levels() for _ in self.max_lrs]).T)
+
+    def _walk(self, step_S: IntArray, level_LG: FloatArray) -> FloatArray:
+        """Values at the steps; the operations, and their order, are OneCycleLR's, so that the last bit agrees."""
+        end_P = np.array(self.phase_ends())
+        begin_P = np.array((0.0, *end_P[:-1]))
+        phase_S = np.searchsorted(end_P, step_S, side="left")  # the first phase with step <= end
+        length_S = (end_P - begin_P)[phase_S]
+        pct_S = np.divide(step_S - begin_P[phase_S], length_S, out=np.ones(len(step_S)), where=length_S > 0)
+        # math.cos, because numpy's vectorised cosine may round otherwise.
+        swing_S1 = np.array([math.cos(math.pi * pct) + 1 for pct in pct_S.tolist()]).reshape(-1, 1)
+        start_SG, end_SG = level_LG[phase_S], level_LG[phase_S + 1]
+        cos_SG = end_SG + (start_SG - end_SG) / 2.0 * swing_S1
+        linear_SG = (end_SG - start_SG) * pct_S[:, None] + start_SG
+        is_cos_P = np.array([self.phase_anneal(i) == "cos" for i in range(self.phases)])
+        # A phase without length is over: the cosine ends at its end exactly, where the line may round.
+        value_SG: FloatArray = np.where((is_cos_P[phase_S] | (length_S == 0))[:, None], cos_SG, linear_SG)
+        return value_SG
+
+    def phase_anneal(self, phase: int) -> Literal["cos", "linear"]:
+        """The curve of one phase, counted from 0."""
+        if self.anneal == "linear-cos":
+            return "linear" if phase == 0 else "cos"
+        return self.anneal
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The cycle whose fields these are."""
+        return cls(**exactly(data, cls))
+
+
+def keep(value: object, name: str, clean: object) -> None:
+    """Write a field of a frozen dataclass; only for its own `__post_init__`, while it is being made."""
+    object.__setattr__(value, name, clean)
+
+
+def whole(value: Any, what: str, *, least: int = 1) -> int:
+    """`value` as an int; numpy's are welcome, booleans and floats are not."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise InputTypeError(f"Got {what}={value!r}; expected a whole number, {least} or more.") from None
+    if number < least:
+        raise InputError(f"Got {what}={number}; expected {least} or more.")
+    return number
+
+
+def finite(value: Any, what: str) -> float:
+    """`value` as a finite Python float; booleans and strings are refused."""
+    try:
+        if isinstance(value, bool | np.bool_ | str | bytes):
+            raise TypeError
+        number = float(value)
+    except (TypeError, ValueError):
+        raise InputTypeError(f"Got {what}={value!r}; expected a number.") from None
+    if not math.isfinite(number):
+        raise InputError(f"Got {what}={number}; expected a finite number.")
+    return number
+
+
+def positive_lr(value: Any, what: str) -> float:
+    """`value` as a finite float above 0."""
+    number = finite(value, what)
+    if not number > 0:
+        raise InputError(
+            f"Got {what}={number}; expected a number above 0. "
+            "To keep a group from training, set requires_grad of its parameters to False."
+        )
+    return number
+
+
+def _momentum(value: Any) -> tuple[float, float]:
+    pair = tuple(finite(m, "momentum") for m in value) if isinstance(value, Iterable) else ()
+    if len(pair) != 2 or not 0 <= pair[0] <= pair[1] < 1:
+        raise InputError(
+            f"Got momentum={value!r}; expected (low, high) with 0 <= low <= high < 1, as (0.85, 0.95): "
+            "high at both ends of the cycle, low where the LR is highest. None leaves the optimizer's momentum alone."
+        )
+    return pair[0], pair[1]
+
+
+def one_of(value: object, what: str, known: Sequence[object]) -> None:
+    """Raise unless `value` is among the known ones."""
+    if isinstance(value, bool) or value not in known:
+        raise InputError(f"Got {what}={value!r}; expected one of {', '.join(map(repr, known))}.")
+
+
+def exactly(data: Mapping[str, Any], cls: type) -> dict[str, Any]:
+    """`data` as a dict whose keys are all the fields of the dataclass and no other: a record has no optional part."""
+    if not isinstance(data, Mapping):
+        raise RecordError(f"Got a {type(data).__name__}; expected the fields of a {cls.__name__} by name.")
+    known = {field.name for field in fields(cls)}
+    unknown, missing = sorted(set(data) - known), sorted(known - set(data))
+    if unknown or missing:
+        raise RecordError(
+            f"Got a {cls.__name__} with unknown keys {unknown} and without {missing}; expected {sorted(known)}. "
+            "Was it written by another version of lrwidget?"
+        )
+    return dict(data)
+
+
+PRESETS: Mapping[str, Shape] = MappingProxyType(
+    {
+        "torch": Shape(),
+        "fastai": Shape(pct_start=0.25, div_final=1e5, div_final_of="max", momentum=(0.85, 0.95), ends="fastai"),
+        "fine_tune": Shape(
+            pct_start=0.3, div=5.0, div_final=1e5, div_final_of="max", momentum=(0.85, 0.95), ends="fastai"
+        ),
+        "fastai_v1": Shape(momentum=(0.85, 0.95), ends="fastai_v1"),
+        "smith": Shape(pct_start=0.45, div=10.0, div_final=100.0, momentum=(0.85, 0.95), anneal="linear", phases=3),
+        "linear": Shape(pct_start=0.1, div=100.0, div_final=100.0, anneal="linear"),
+        "cosine": Shape(pct_start=0.1, div=100.0, div_final=100.0, anneal="linear-cos"),
+    }
+)
+"""Shapes by name.
+
+`torch`: `OneCycleLR`'s defaults, momentum left alone. `fastai`: v2's `fit_one_cycle`. `fine_tune`: the second, unfrozen
+part of v2's `fine_tune`. `fastai_v1`: v1's `fit_one_cycle`. `smith`: up, down, then annihilation to 1/100 of the lowest
+LR, after Smith, "A disciplined approach to neural network hyper-parameters" (2018), with his cyclical momentum.
+`linear` and `cosine`: a tenth of the steps warms up linearly from 1/100, the rest decays to 1/10 000; close to what
+Transformers does, without its first step at an LR of 0 that trains nothing.
+"""
+
+FREEZE = replace(PRESETS["fastai"], pct_start=0.99)
+"""The frozen part of fastai v2's `fine_tune`: a climb nearly to the end."""

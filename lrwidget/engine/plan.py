@@ -1,0 +1,351 @@
+"""A plan: what the user picked, resolved against the param groups; complete, frozen, a pure function of the step.
+
+`one_cycle` and `fine_tune_plan` make a `Plan` of one `Cycle` or two, and `Plan.lr_at` is the schedule itself;
+`schedule.py` says the same numbers as a torch scheduler and as source code. Shapes: S steps, G param groups.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lrwidget.engine.cycle import (
+    FREEZE,
+    PRESETS,
+    Anneal,
+    Cycle,
+    FloatArray,
+    IntArray,
+    Pick,
+    Shape,
+    exactly,
+    keep,
+    one_of,
+    positive_lr,
+    resolve_lrs,
+    whole,
+)
+from lrwidget.engine.errors import InputError, InputTypeError, RecordError, known_options
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+
+    from lrwidget.engine.protocols import OptimizerLike
+
+__all__ = ["PRESETS", "Cycle", "Pick", "Plan", "Shape", "fine_tune_plan", "one_cycle", "resolve_lrs"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Everything a run needs to set LRs: a frozen value, the one truth behind preview, training, scheduler and code.
+
+    Attributes:
+        cycles: the stages, one after the other; most plans have one, a fine-tune that starts frozen has two.
+        names: one per param group, in optimizer order, (G,).
+    """
+
+    cycles: tuple[Cycle, ...]
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        keep(self, "cycles", tuple(self.cycles))
+        keep(self, "names", tuple(str(name) for name in self.names))
+        if not self.cycles:
+            raise InputError("Got a plan without a cycle; expected one or more. Make it with one_cycle().")
+        for cycle in self.cycles:
+            if len(cycle.max_lrs) != len(self.names):
+                raise InputError(
+                    f"Got a cycle with {len(cycle.max_lrs)} LRs for {len(self.names)} param groups "
+                    f"({', '.join(self.names)}); expected one LR per group."
+                )
+        if len({cycle.momentum is None for cycle in self.cycles}) > 1:
+            raise InputError("Got cycles with and without momentum; expected it in all of them or in none.")
+        if len({cycle.train_norms for cycle in self.cycles if any(cycle.frozen)}) > 1:
+            raise InputError("Got frozen cycles with train_norms=True and False; expected the same in all of them.")
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of all cycles together."""
+        return sum(cycle.steps for cycle in self.cycles)
+
+    @property
+    def n_groups(self) -> int:
+        """Param groups the plan is for, G."""
+        return len(self.names)
+
+    @property
+    def max_lrs(self) -> tuple[float, ...]:
+        """Highest LR of every group in the last cycle, (G,)."""
+        return self.cycles[-1].max_lrs
+
+    def lr_at(self, step: ArrayLike) -> FloatArray:
+        """LR of every group at a step: (G,) for one step, (S, G) for S of them.
+
+        Steps are optimizer steps counted from 0; the LR is the one that step is taken with. From `total_steps` on
+        the last one holds.
+
+        >>> one_cycle(0.1, 10, 1).lr_at([2, 9, 99]).ravel().tolist()
+        [0.1, 4e-07, 4e-07]
+        """
+        return self._at(step, Cycle.lr_at)
+
+    def momentum_at(self, step: ArrayLike) -> FloatArray:
+        """Momentum of every group at a step, shaped like `lr_at`; NaN where the plan leaves momentum alone."""
+        return self._at(step, Cycle.momentum_at)
+
+    def _at(self, step: ArrayLike, values: Callable[[Cycle, IntArray], FloatArray]) -> FloatArray:
+        steps = np.asarray(step)
+        if steps.size and not np.issubdtype(steps.dtype, np.integer):
+            raise InputTypeError(f"Got the step {step!r}; expected a whole number, or an array of them.")
+        step_S = np.minimum(steps.astype(np.int64).ravel(), self.total_steps - 1)
+        if np.any(step_S < 0):
+            raise InputError(f"Got the step {step_S.min()}; expected 0 or more: steps are counted from 0.")
+        value_SG = np.empty((step_S.size, self.n_groups))
+        for first, cycle in self.starts():
+            here_S = (first <= step_S) & (step_S < first + cycle.steps)
+            value_SG[here_S] = values(cycle, step_S[here_S] - first)
+        return value_SG.reshape(*steps.shape, self.n_groups)
+
+    def starts(self) -> tuple[tuple[int, Cycle], ...]:
+        """Every cycle with the step of the plan it starts at."""
+        return tuple((sum(c.steps for c in self.cycles[:i]), cycle) for i, cycle in enumerate(self.cycles))
+
+    def boundaries(self) -> tuple[tuple[float, str], ...]:
+        """Where each phase begins, in steps (possibly between two), and what it is called. For drawing.
+
+        >>> fine_tune_plan(1e-3, 100, 10, 2).boundaries()
+        ((0.0, 'frozen: warm-up'), (10.0, 'warm-up'), (40.0, 'anneal'))
+        """
+        return tuple(
+            (first + begin, f"frozen: {name}" if any(cycle.frozen) else name)
+            for first, cycle in self.starts()
+            for begin, name in cycle.phase_begins()
+        )
+
+    def one_cycle_lr(self) -> dict[str, Any] | None:
+        """The arguments with which torch's `OneCycleLR` gives these very LRs; None where it cannot.
+
+        It cannot when there are two cycles, when phases end elsewhere or mix their curves, when the final LR is
+        relative to the highest, and when the warm-up has no step, where it raises or misses its own peak.
+        Momentum is not among the arguments: whether it may be cycled depends on the optimizer.
+        """
+        cycle, *more = self.cycles
+        native = cycle.ends == "torch" and cycle.div_final_of == "initial" and cycle.anneal != "linear-cos"
+        if more or not native or cycle.phase_ends()[0] != cycle.pct_start * cycle.steps - 1:
+            return None
+        arguments: dict[str, Any] = {
+            "max_lr": list(cycle.max_lrs),
+            "total_steps": cycle.steps,
+            "pct_start": cycle.pct_start,
+            "div_factor": cycle.div,
+            "final_div_factor": cycle.div_final,
+        }
+        if cycle.anneal == "linear":
+            arguments["anneal_strategy"] = "linear"
+        if cycle.phases == 3:
+            arguments["three_phase"] = True
+        return arguments
+
+    def scheduler(self, optimizer: "Optimizer") -> "LRScheduler":
+        """A torch scheduler for your own loop: `OneCycleLR` itself where it can say the plan; see `schedule.build`."""
+        from lrwidget.engine.schedule import build
+
+        return build(self, optimizer)
+
+    def code(self, **how: Any) -> str:
+        """A training loop in plain PyTorch that runs this plan without lrwidget.
+
+        Args:
+            **how: a step goes, when it is not `loss_fn(model(inputs), targets)`, backward, step: `accumulate`,
+                `clip_grad_norm`, `amp`, `step`, `n_optimizers`; see `lrwidget.engine.program.StepSource`.
+        """
+        from lrwidget.engine.program import StepSource, program
+
+        return program(self, StepSource(**how))
+
+    def plot(self) -> "Figure":
+        """A matplotlib figure of LR and momentum over the steps."""
+        from lrwidget.static import plan_figure
+
+        return plan_figure(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, strings and lists, as JSON takes them."""
+        return {"names": list(self.names), "cycles": [asdict(cycle) for cycle in self.cycles]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The plan that `to_dict` described.
+
+        Raises:
+            InputError: a key that is unknown or missing, or a value that no plan can have.
+        """
+        held = exactly(data, cls)
+        return cls(names=held["names"], cycles=tuple(Cycle.from_dict(cycle) for cycle in held["cycles"]))
+
+    def save(self, path: str | Path) -> None:
+        """Write the plan as JSON."""
+        from lrwidget.engine import record
+
+        record.save(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a plan that `save` wrote.
+
+        Raises:
+            RecordError: the file holds something else.
+        """
+        from lrwidget.engine import record
+
+        found = record.load(path)
+        if not isinstance(found, cls):
+            raise RecordError(f"Got a {type(found).__name__} in {path}; expected a plan.")
+        return found
+
+
+@known_options
+def one_cycle(
+    max_lr: Pick,
+    total_steps: int,
+    groups: "OptimizerLike | int | Sequence[str]",
+    *,
+    preset: str = "torch",
+    freeze_steps: int = 0,
+    train_norms: bool = True,
+    pct_start: float | None = None,
+    div: float | None = None,
+    div_final: float | None = None,
+    momentum: tuple[float, float] | Literal["preset"] | None = "preset",
+    anneal: Anneal | None = None,
+    phases: Literal[2, 3] | None = None,
+) -> Plan:
+    """Plan one cycle of LRs: up to `max_lr`, then down.
+
+    Args:
+        max_lr: highest LR: one for all groups, `slice(lo, hi)`, `slice(hi)`, or one per group; see `resolve_lrs`.
+        total_steps: optimizer steps in all, 1 or more; epochs times batches, divided by what is accumulated.
+        groups: the optimizer (only counted and named here), the number of groups, or their names.
+        preset: a name in `PRESETS`, which gives the defaults of the keywords below; `"torch"`, because its code is
+            the few lines everyone knows.
+        freeze_steps: of the steps, how many come first in a cycle of their own at the same LRs, with all groups
+            frozen but the last, climbing for 99 % of it as fastai's fine_tune does; default 0.
+        train_norms: the norm layers of the frozen groups train on meanwhile; default True, as in fastai.
+        pct_start: share of the steps that warm up; this keyword and the following are explained in `Shape`.
+        div: the first LR is `max_lr / div`.
+        div_final: the final LR is the first one (`torch`, `fastai_v1`, `smith`, `linear`, `cosine`) or the highest
+            (`fastai`, `fine_tune`) divided by this.
+        momentum: `(low, high)`, or None to leave the optimizer's own alone.
+        anneal: `"cos"`, `"linear"` or `"linear-cos"`.
+        phases: 2 or 3.
+
+    Raises:
+        InputError: a value out of range, or as many LRs as there are not groups.
+        InputTypeError: a keyword that does not exist.
+
+    >>> one_cycle(slice(1e-4, 1e-2), 500, ["body", "head"]).max_lrs
+    (0.0001, 0.01)
+    """
+    names = _names(groups)
+    one_of(preset, "preset", tuple(PRESETS))
+    given = {"pct_start": pct_start, "div": div, "div_final": div_final, "anneal": anneal, "phases": phases}
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if momentum != "preset":
+        chosen["momentum"] = momentum
+    shape = replace(PRESETS[preset], **chosen)
+    total_steps = whole(total_steps, "total_steps")
+    freeze_steps = whole(freeze_steps, "freeze_steps", least=0)
+    if freeze_steps >= total_steps:
+        raise InputError(
+            f"Got freeze_steps={freeze_steps} of total_steps={total_steps}; expected fewer: total_steps counts them in."
+        )
+    lrs = resolve_lrs(max_lr, len(names))
+    cycle = _cycle(shape, steps=total_steps - freeze_steps, max_lrs=lrs, preset=preset)
+    if not freeze_steps:
+        return Plan(cycles=(cycle,), names=names)
+    climb = replace(shape, pct_start=FREEZE.pct_start, phases=2)
+    frozen = _cycle(
+        climb,
+        steps=freeze_steps,
+        max_lrs=lrs,
+        frozen=_all_but_last(names),
+        train_norms=train_norms,
+        preset=preset,
+    )
+    return Plan(cycles=(frozen, cycle), names=names)
+
+
+@known_options
+def fine_tune_plan(
+    base_lr: float,
+    steps: int,
+    freeze_steps: int,
+    groups: "OptimizerLike | int | Sequence[str]",
+    *,
+    lr_mult: float = 100.0,
+    train_norms: bool = True,
+    pct_start: float = 0.3,
+    div: float = 5.0,
+) -> Plan:
+    """Plan what fastai v2's `Learner.fine_tune` does: the last group alone, then everything at half the LR.
+
+    First `freeze_steps` (one epoch in fastai) at `slice(base_lr)`, all groups frozen but the last, climbing for 99 % of
+    them; then `steps` at `slice(base_lr/2/lr_mult, base_lr/2)`. With one group nothing can be frozen.
+
+    Args:
+        base_lr: LR of the last group while the others are frozen; fastai's default is 2e-3.
+        steps: optimizer steps after unfreezing, 1 or more.
+        freeze_steps: optimizer steps before, 0 or more; 0 leaves the frozen cycle out, and `base_lr` is halved still.
+        groups: the optimizer, the number of groups, or their names.
+        lr_mult: how many times slower the first group is than the last after unfreezing.
+        train_norms: the norm layers of the frozen groups train on meanwhile; default True, as in fastai.
+        pct_start: share of `steps` that warms up.
+        div: the second cycle starts at its `max_lr / div`.
+
+    >>> fine_tune_plan(2e-3, 300, 100, ["stem", "body", "head"]).max_lrs
+    (1e-05, 0.0001, 0.001)
+    """
+    names = _names(groups)
+    base_lr, lr_mult = positive_lr(base_lr, "base_lr"), positive_lr(lr_mult, "lr_mult")
+    shape = replace(PRESETS["fine_tune"], pct_start=pct_start, div=div)
+    half = base_lr / 2
+    lrs = resolve_lrs(slice(half / lr_mult, half), len(names))
+    main = _cycle(shape, steps=steps, max_lrs=lrs, preset="fine_tune")
+    if not whole(freeze_steps, "freeze_steps", least=0):
+        return Plan(cycles=(main,), names=names)
+    head_first = _cycle(
+        FREEZE,
+        steps=freeze_steps,
+        max_lrs=resolve_lrs(slice(base_lr), len(names)),
+        frozen=_all_but_last(names),
+        train_norms=train_norms,
+        preset="fine_tune",
+    )
+    return Plan(cycles=(head_first, main), names=names)
+
+
+def _cycle(shape: Shape, **rest: Any) -> Cycle:
+    return Cycle(**asdict(shape), **rest)
+
+
+def _all_but_last(names: Sequence[str]) -> tuple[bool, ...]:
+    return (True,) * (len(names) - 1) + (False,)
+
+
+def _names(groups: "OptimizerLike | int | Sequence[str]") -> tuple[str, ...]:
+    if hasattr(groups, "param_groups"):
+        from lrwidget.engine.groups import describe
+
+        return tuple(group.name for group in describe(None, [groups]))
+    if isinstance(groups, Iterable) and not isinstance(groups, str):
+        names = tuple(str(name) for name in groups)
+        if not names:
+            raise InputError("Got no group names; expected one per param group of the optimizer.")
+        return names
+    n_groups = whole(groups, "groups")
+    return ("all layers",) if n_groups == 1 else tuple(f"group {i}" for i in range(n_groups))

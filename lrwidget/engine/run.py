@@ -1,0 +1,477 @@
+"""A run: a training of a loop under a plan, step by step, and everything that is kept of it on the way."""
+
+import copy
+import math
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import nn
+
+from lrwidget.engine import groups
+from lrwidget.engine.batches import Batches, RanDryError, length
+from lrwidget.engine.buffers import MovingBuffers
+from lrwidget.engine.checkpoint import CheckpointFolder
+from lrwidget.engine.claims import claimed
+from lrwidget.engine.curve import StopReason
+from lrwidget.engine.errors import InputError, InputTypeError, LossError, RecordError
+from lrwidget.engine.history import EpochPoint, History
+from lrwidget.engine.loop import Loop, training_mode
+from lrwidget.engine.plan import Plan
+from lrwidget.engine.position import Position
+from lrwidget.engine.step import StepResult
+from lrwidget.engine.sweep import MAX_SKIPPED, OVERFLOW
+from lrwidget.engine.trained import Trained
+from lrwidget.engine.validate import check_can_validate, validate
+
+if TYPE_CHECKING:
+    import os
+
+NOT_FINITE = """The loss became {loss} at step {step} of {total}, at lr {lr:.2g}; the weights are those {when} that \
+step. Pick a lower max_lr."""
+GOOD_WEIGHTS = " restore_best() returns to the weights of {where}."
+IMPATIENT = """Stopped after epoch {epoch}, {step} of {total} steps: the validation loss has not been below the \
+{best:.4g} of epoch {best_epoch} for {patience} epochs."""
+
+CHECKPOINT_EVERY_S = 600.0
+"""Seconds between two checkpoints inside an epoch, unless steps are asked for: what a kill may cost at most."""
+
+
+class RunPoint(NamedTuple):
+    """One optimizer step of a run.
+
+    Attributes:
+        step: 0 ... total_steps − 1.
+        lrs: (G,) LR of every group at that step.
+        momenta: (G,) momentum of every group; NaN where there is none or the plan leaves it alone, 0 where it is
+            off and so stays off.
+        loss: the training loss before that step.
+    """
+
+    step: int
+    lrs: tuple[float, ...]
+    momenta: tuple[float, ...]
+    loss: float
+
+
+class Run:
+    """One training of a loop under a plan.
+
+    The LRs and momenta that the optimizer had before are put back at the end: they are the plan's for its run only,
+    and an annealed LR left behind would silently be the start of whatever comes next.
+
+    Args:
+        loop: what is trained.
+        plan: what with; it must have as many groups as the loop.
+        keep_best: keep a copy of the weights for `restore_best()`: of the epoch with the lowest validation loss;
+            without validation, of the last whole epoch. Default False, because it costs that memory.
+        patience: end the run when this many epochs in a row have not brought a lower validation loss; default None.
+        checkpoint_dir: a folder for checkpoints, from which `Run.resumed` goes on after a kill; default None: nothing
+            is written.
+        checkpoint_every: optimizer steps between two checkpoints, besides those at the end of every epoch; default
+            None: ten minutes.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        plan: Plan,
+        *,
+        keep_best: bool = False,
+        patience: int | None = None,
+        checkpoint_dir: "str | os.PathLike[str] | None" = None,
+        checkpoint_every: int | None = None,
+    ) -> None:
+        if not isinstance(plan, Plan):
+            raise InputTypeError(
+                f"Got a {type(plan).__name__} as plan; expected a Plan. Make one with lrwidget.one_cycle(max_lr, "
+                "total_steps, groups=optimizer)."
+            )
+        if plan.n_groups != len(loop.groups):
+            raise InputError(
+                f"Got a plan for {plan.n_groups} groups ({', '.join(plan.names)}) and an optimizer with "
+                f"{len(loop.groups)} ({', '.join(g.name for g in loop.groups)}); expected as many. "
+                "Make the plan with groups=optimizer."
+            )
+        check_can_validate(loop)
+        for name, value in (("patience", patience), ("checkpoint_every", checkpoint_every)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise InputError(f"Got {name}={value!r}; expected a whole number, 1 or more, or None.")
+        if patience is not None and loop.valid_dl is None:
+            raise InputError("Got patience without valid_dl; expected batches to tell whether an epoch was better.")
+        self.plan = plan
+        self._loop = _with_scaler(loop)
+        self._keep_best = keep_best
+        self._patience = patience
+        self._every = checkpoint_every
+        self._folder = CheckpointFolder(checkpoint_dir) if checkpoint_dir is not None else None
+        self._found: Mapping[str, Any] | None = None
+        self._trained: Trained | None = None
+        self._position: Position | None = None
+        self._own: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
+        self._written_at = 0.0
+        self._written: tuple[int, int] | None = None
+        self._points: list[RunPoint] = []
+        self._epochs: list[EpochPoint] = []
+        self._best: list[torch.Tensor] = []
+        self._best_epoch: EpochPoint | None = None
+        self._reason: StopReason | None = None
+        self._note = ""
+        self._seconds = 0.0
+
+    @classmethod
+    def resumed(cls, loop: Loop, folder: CheckpointFolder, found: Mapping[str, Any]) -> Self:
+        """The run that `found`, a checkpoint read from `folder`, is of; its `run()` goes on from there."""
+        try:
+            run = cls(loop, Plan.from_dict(found["plan"]), **found["options"])
+        except KeyError as error:
+            raise RecordError(f"Got a checkpoint without {error}; expected one that a run wrote.") from error
+        run._folder, run._found = folder, found
+        return run
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether there is, or will be, something for `restore_best()`."""
+        return self._keep_best
+
+    def run(
+        self,
+        should_stop: Callable[[], bool] = lambda: False,
+        on_point: Callable[[RunPoint], object] = lambda point: None,
+        on_epoch: Callable[[EpochPoint], object] = lambda epoch: None,
+    ) -> History:
+        """Train to the end of the plan, or until `should_stop`, which is asked before every step.
+
+        Raises:
+            BusyError: another sweep or run has the model.
+            Exception: whatever the user's own code raised; `history()` still returns what was done before.
+        """
+        self._reason = StopReason.FAILED
+        started = time.perf_counter() - self._seconds
+        loop = self._loop
+        self._position = position = Position(loop.train_dl, self._users_own())
+        try:
+            with (
+                claimed.shield(Run._put_back),
+                claimed((loop.model, *loop.optimizers), "run"),
+            ):
+                self._own = loop.lrs(), loop.momenta()
+                try:
+                    self._begin(position)
+                    with training_mode(loop.model), closing(self._train(position, should_stop, on_epoch)) as training:
+                        for point in training:
+                            self._points.append(point)
+                            self._seconds = time.perf_counter() - started
+                            on_point(point)
+                            self._checkpoint_if_due()
+                        self._close(on_epoch)
+                finally:
+                    self._put_back(position.batches, *self._own)
+        except KeyboardInterrupt:
+            self._reason = StopReason.INTERRUPTED
+            raise
+        finally:
+            self._seconds = time.perf_counter() - started
+            total = self.plan.total_steps
+            self._note = self._note or _ENDINGS[self._reason].format(step=len(self._points), total=total)
+        return self.history()
+
+    def history(self) -> History:
+        """What has been done so far."""
+        points = self._points
+        return History(
+            losses=np.array([point.loss for point in points]),
+            lrs=np.array([point.lrs for point in points]),
+            momentum=np.array([point.momenta for point in points]),
+            epochs=tuple(self._epochs),
+            names=self.plan.names,
+            total_steps=self.plan.total_steps,
+            stop_reason=self._reason,
+            seconds=self._seconds,
+            note=self._note,
+            plan=self.plan,
+            layers=tuple(group.layers for group in self._loop.groups),
+        )
+
+    def restore_best(self) -> EpochPoint | None:
+        """Put the weights and buffers that were kept into the model: of the epoch with the lowest validation loss.
+
+        When no epoch was validated: of the last one whose losses were finite; and when the loss stopped being finite
+        before the end of the first, those that the run began with, told as epoch 0. None when nothing was kept.
+        """
+        epoch = self._best_epoch
+        if not self._best or epoch is None or (epoch.epoch == 0 and self._reason is not StopReason.NOT_FINITE):
+            return None
+        with torch.no_grad():
+            for tensor, kept in zip(self._weights(), self._best, strict=True):
+                tensor.copy_(kept)
+        return epoch
+
+    # The steps -----------------------------------------------------------------------------------------------------
+
+    def _train(
+        self, position: Position, should_stop: Callable[[], bool], on_epoch: Callable[[EpochPoint], object]
+    ) -> Generator[RunPoint, None, None]:
+        loop, plan, batches = self._loop, self.plan, position.batches
+        model = loop.model if isinstance(loop.model, nn.Module) else None
+        take_step, buffers = loop.stepper(), MovingBuffers(model)
+        schedule = self._schedule(plan.total_steps)
+        step = len(self._points)
+        if self._out_of_patience():
+            self._reason = StopReason.STOPPED
+            return
+        try:
+            for first, cycle in plan.starts():
+                last = first + cycle.steps
+                if step >= last:
+                    continue
+                still = cycle.frozen or (False,) * plan.n_groups
+                with groups.frozen(model, loop.optimizers, still, train_norms=cycle.train_norms):
+                    while step < last:
+                        if should_stop():
+                            self._reason = StopReason.STOPPED
+                            return
+                        if batches.pass_ended():
+                            self._end_epoch(on_epoch)
+                            batches.start_over()
+                            if self._out_of_patience():
+                                self._reason = StopReason.STOPPED
+                                return
+                            if not hasattr(loop.train_dl, "__next__"):  # a one-shot loader has no pass to come
+                                self._checkpoint()
+                        lrs, momenta = schedule[step]
+                        loop.set_lrs(lrs)
+                        loop.set_momenta(momenta)
+                        loss = self._advance(take_step, batches, buffers, should_stop)
+                        if loss is None:
+                            self._reason = StopReason.STOPPED
+                            return
+                        if not math.isfinite(loss):
+                            self._end_not_finite(loss, step, max(lrs))
+                            return
+                        yield RunPoint(step, lrs, momenta, loss)
+                        step += 1
+            self._reason = StopReason.FINISHED
+        except RanDryError:
+            self._reason = StopReason.RAN_DRY
+
+    def _schedule(self, steps: int) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
+        """LRs and momenta of the first steps: the plan's, but for momenta that an optimizer has none of, or at 0."""
+        lrs_SG, momenta_SG = self.plan.lr_at(np.arange(steps)), self.plan.momentum_at(np.arange(steps))
+        own_G = np.array([*self._own[1], *[math.nan] * self.plan.n_groups])[: self.plan.n_groups]
+        momenta_SG = np.where((own_G == 0) & np.isfinite(momenta_SG), 0.0, momenta_SG)
+        momenta_SG = np.where(np.isnan(own_G), math.nan, momenta_SG)
+        return list(zip(map(tuple, lrs_SG.tolist()), map(tuple, momenta_SG.tolist()), strict=True))
+
+    def _advance(
+        self,
+        take_step: Callable[[Batches], StepResult],
+        batches: Batches,
+        buffers: MovingBuffers,
+        should_stop: Callable[[], bool],
+    ) -> float | None:
+        """The loss of the next step that the optimizer really took, or of one that is not finite; None to stop."""
+        buffers.remember()
+        for attempt in range(MAX_SKIPPED):
+            if attempt and should_stop():
+                return None
+            loss, advanced = take_step(batches)
+            if not math.isfinite(loss):
+                buffers.put_back()
+            if advanced or not math.isfinite(loss):
+                return loss
+        raise LossError(OVERFLOW.format(steps=MAX_SKIPPED))
+
+    def _end_not_finite(self, loss: float, step: int, lr: float) -> None:
+        self._reason = StopReason.NOT_FINITE
+        when = "before" if self._loop.train_step is None else "after"
+        self._note = NOT_FINITE.format(loss=loss, step=step, total=self.plan.total_steps, lr=lr, when=when)
+
+    # Epochs --------------------------------------------------------------------------------------------------------
+
+    def _end_epoch(self, on_epoch: Callable[[EpochPoint], object]) -> None:
+        done = self._epochs[-1].step if self._epochs else 0
+        valid_loss: float | None = None
+        metrics: dict[str, float] = {}
+        if self._loop.valid_dl is not None:
+            valid_loss, metrics = validate(self._loop, self._loop.valid_dl)
+        epoch = EpochPoint(
+            epoch=len(self._epochs) + 1,
+            step=len(self._points),
+            train_loss=float(np.mean([point.loss for point in self._points[done:]] or [math.nan])),
+            valid_loss=valid_loss,
+            metrics=metrics,
+        )
+        self._epochs.append(epoch)
+        self._remember(epoch)
+        on_epoch(epoch)
+
+    def _remember(self, epoch: EpochPoint) -> None:
+        """Keep a copy of the weights when they are the best so far."""
+        if not self._keep_best or not isinstance(self._loop.model, nn.Module) or not self._is_best(epoch):
+            return
+        self._best_epoch = epoch
+        # Looked up at every turn: a forward pass may have put another tensor in a buffer's place.
+        tensors = self._weights()
+        if [t.shape for t in tensors] == [t.shape for t in self._best]:
+            with torch.no_grad():
+                for tensor, kept in zip(tensors, self._best, strict=True):
+                    kept.copy_(tensor)
+        else:
+            self._best = [tensor.detach().clone() for tensor in tensors]
+
+    def _is_best(self, epoch: EpochPoint) -> bool:
+        former = None if self._best_epoch is None else self._best_epoch.valid_loss
+        if epoch.valid_loss is None:
+            return self._reason is not StopReason.NOT_FINITE
+        return epoch.valid_loss < (math.inf if former is None else former)
+
+    def _out_of_patience(self) -> bool:
+        best = self.history().best_epoch
+        last = self._epochs[-1].epoch if self._epochs else 0
+        since = last - (0 if best is None else best.epoch)
+        if self._patience is None or since < self._patience:
+            return False
+        self._note = IMPATIENT.format(
+            epoch=last,
+            step=len(self._points),
+            total=self.plan.total_steps,
+            best=math.inf if best is None or best.valid_loss is None else best.valid_loss,
+            best_epoch=0 if best is None else best.epoch,
+            patience=self._patience,
+        )
+        return True
+
+    def _weights(self) -> list[torch.Tensor]:
+        return [*self._loop.model.parameters(), *self._loop.model.buffers()]
+
+    # Beginning and end ---------------------------------------------------------------------------------------------
+
+    def _begin(self, position: Position) -> None:
+        """Before the first step: of a new run, or of one that goes on where a checkpoint says."""
+        if self._folder is not None:
+            self._trained = Trained(self._loop, self._loop.scaler)
+        if self._found is not None:
+            self._go_on(position, self._found)
+            return
+        self._remember(EpochPoint(epoch=0, step=0, train_loss=math.nan, valid_loss=None, metrics={}))
+        if self._folder is not None:
+            self._folder.begin()
+            self._checkpoint()
+
+    def _close(self, on_epoch: Callable[[EpochPoint], object]) -> None:
+        """After the last step: the end of the epoch that it was in, and a checkpoint unless the loss was no number."""
+        if self._reason is StopReason.STOPPED:
+            self._checkpoint()  # first, because the run may go on in the middle of its epoch
+        if self._points and (not self._epochs or self._epochs[-1].step < len(self._points)):
+            self._end_epoch(on_epoch)
+        if self._reason is StopReason.FINISHED:
+            self._checkpoint()
+        if self._reason is StopReason.NOT_FINITE and self._best_epoch is not None:
+            epoch = self._best_epoch.epoch
+            self._note += GOOD_WEIGHTS.format(where=f"epoch {epoch}" if epoch else "before the run")
+
+    def _put_back(self, batches: Batches, lrs: tuple[float, ...], momenta: tuple[float, ...]) -> None:
+        """End what was begun: the loader's workers, and the optimizer's own LRs and momenta again."""
+        batches.close()
+        self._loop.set_lrs(lrs)
+        self._loop.set_momenta(momenta)
+
+    def _users_own(self) -> list[Any]:
+        """Where random numbers may come from, besides the training loader."""
+        loop = self._loop
+        return [loop.model, loop.loss_fn, loop.loss_step, loop.train_step, loop.also]
+
+    # Checkpoints ---------------------------------------------------------------------------------------------------
+
+    def _checkpoint_if_due(self) -> None:
+        if self._folder is None:
+            return
+        if self._every is not None:
+            due = len(self._points) % self._every == 0
+        else:
+            due = time.monotonic() - self._written_at > CHECKPOINT_EVERY_S
+        if due:
+            self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        """Write where the run stands, between two steps, if it has moved since the last time."""
+        stands = len(self._points), len(self._epochs)
+        if self._folder is None or self._trained is None or self._position is None or stands == self._written:
+            return
+        self._folder.write(
+            {
+                "plan": self.plan.to_dict(),
+                "options": {
+                    "keep_best": self._keep_best,
+                    "patience": self._patience,
+                    "checkpoint_every": self._every,
+                },
+                "loop": numbers_of(self._loop),
+                "given": given_to(self._loop),
+                "losses": np.array([point.loss for point in self._points]),
+                "epochs": [asdict(epoch) for epoch in self._epochs],
+                "seconds": self._seconds,
+                "own": self._own,
+                "best": self._best,
+                "best_epoch": None if self._best_epoch is None else asdict(self._best_epoch),
+                "position": self._position.state(),
+                "trained": self._trained.state(),
+            }
+        )
+        self._written, self._written_at = stands, time.monotonic()
+
+    def _go_on(self, position: Position, found: Mapping[str, Any]) -> None:
+        """Put everything where the checkpoint says it was."""
+        assert self._trained is not None
+        try:
+            self._trained.put_back(found["trained"])
+            self._own = found["own"]
+            self._seconds = found["seconds"]
+            self._epochs = [EpochPoint(**epoch) for epoch in found["epochs"]]
+            self._best_epoch = None if found["best_epoch"] is None else EpochPoint(**found["best_epoch"])
+            device = self._loop.device
+            self._best = [tensor.to(device) for tensor in found["best"]]
+            losses = found["losses"].tolist()
+            schedule = self._schedule(len(losses))
+            self._points = [RunPoint(step, *schedule[step], loss) for step, loss in enumerate(losses)]
+            position.go_to(found["position"], at_end=len(losses) == self.plan.total_steps)
+            self._written, self._written_at = (len(self._points), len(self._epochs)), time.monotonic()
+        except (KeyError, TypeError, AttributeError) as error:
+            raise RecordError(f"Got a checkpoint that cannot be gone on from: {error!r}.") from error
+
+
+def numbers_of(loop: Loop) -> dict[str, Any]:
+    """What of a loop is a number or a name, so that a checkpoint can tell it and its user need not again."""
+    return {"amp": loop.amp, "accumulate": loop.accumulate, "clip_grad_norm": loop.clip_grad_norm}
+
+
+def given_to(loop: Loop) -> dict[str, Any]:
+    """What a loop was made of, as far as can be told, to notice when a run goes on with something else."""
+    parts = {name: getattr(loop, name) for name in ("valid_dl", "loss_fn", "loss_step", "train_step")}
+    return {
+        **{name: "given" if part is not None else "none" for name, part in parts.items()},
+        "batches in train_dl": length(loop.train_dl),
+    }
+
+
+def _with_scaler(loop: Loop) -> Loop:
+    """The loop with the scaler that its steps will use: one that is made anew for them could not be kept."""
+    if loop.amp != "fp16" or loop.scaler is not None:
+        return loop
+    loop = copy.copy(loop)
+    loop.scaler = torch.amp.GradScaler(loop.device.type if loop.device is not None else "cpu")
+    return loop
+
+
+_ENDINGS = {
+    StopReason.FINISHED: "Trained all {total} steps.",
+    StopReason.STOPPED: "Stopped after {step} of {total} steps.",
+    StopReason.INTERRUPTED: "Interrupted after {step} of {total} steps.",
+    StopReason.RAN_DRY: "The loader had no more batches after {step} of {total} steps and cannot start over.",
+    StopReason.FAILED: "An exception ended the run after {step} of {total} steps.",
+}

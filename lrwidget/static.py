@@ -1,0 +1,310 @@
+"""Pictures of a curve, a plan and a run, by matplotlib: for `plot()`, and for notebooks opened without a kernel.
+
+Only matplotlib's objects are used, never pyplot: a figure is made and drawn on any thread, with no global state and no
+window. Texts are drawn as they are; a `$` in a group's name starts no formula.
+"""
+
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
+from lrwidget.engine.curve import LossCurve
+from lrwidget.engine.errors import InputError
+from lrwidget.engine.history import History
+from lrwidget.engine.plan import Plan
+from lrwidget.engine.suggest import Advice
+from lrwidget.look import (
+    Tick,
+    fastest,
+    format_lr,
+    group_color,
+    has_diverged,
+    loss_range,
+    lr_label,
+    lr_range,
+    marker_text,
+    phase_names,
+    plan_steps,
+    powers_between,
+    round_ticks,
+    rows_of,
+    run_range,
+    suggested_ticks,
+    thin,
+    trained_lrs,
+    wants_log,
+    with_peak,
+)
+
+INK, FAINT, GRID, PICKED = "#222222", "#888888", "#e4e4e4", "#D55E00"
+MAX_POINTS = 2000
+"""Points of a line: more than the pixels of a picture, fewer than a long run has steps."""
+
+
+class Picture(Figure):
+    """A figure that a notebook shows by itself, whether or not pyplot was ever imported."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
+def curve_figure(
+    curve: LossCurve,
+    lrs: Sequence[float] | None = None,
+    names: Sequence[str] | None = None,
+    advice: Advice | None = None,
+) -> Figure:
+    """The loss of a sweep over the LR of the fastest group, with what was suggested and what was picked.
+
+    Args:
+        curve: the sweep; without points the picture says so.
+        lrs: the pick, one LR per group; None draws no markers.
+        names: one per group; by default the curve's.
+        advice: its suggestions; None draws none.
+
+    Raises:
+        InputError: as many names as there are not LRs.
+    """
+    figure, axes = _blank(7.6, 3.9)
+    axes.set_xscale("log")
+    picked = () if lrs is None else tuple(lrs)
+    names = (curve.names if names is None else tuple(names)) if picked else ()
+    if len(names) != len(picked):
+        raise InputError(f"Got {len(picked)} LRs and {len(names)} names; expected one of each for every group.")
+    suggested = suggested_ticks(advice)
+    trace = curve.decimated(MAX_POINTS) if len(curve) else None
+    shown = None if trace is None else loss_range(trace, has_diverged(curve))
+    if trace is None or shown is None:
+        text = "no points yet" if trace is None else "no finite loss"
+        axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=FAINT, parse_math=False)
+        bottom, top = 0.0, 1.0
+    else:
+        tail = shown.tail
+        axes.plot(trace.lrs, trace.losses, color=FAINT, linewidth=0.7, alpha=0.6)
+        axes.plot(trace.lrs[max(0, tail - 1) :], trace.smoothed[max(0, tail - 1) :], color=FAINT, linestyle="--")
+        axes.plot(trace.lrs[:tail], trace.smoothed[:tail], color=INK, linewidth=2.2)
+        bottom, top = shown.low, shown.high
+    ends = [*(curve.lrs[[0, -1]].tolist() if len(curve) else [1e-7, 10.0]), *picked, *(tick.lr for tick in suggested)]
+    low, high = min(ends), max(ends)
+    if not low < high:
+        low, high = low / 10, high * 10
+    axes.set_xlim(low, high)
+    _power_ticks(axes.xaxis, low, high)
+    text_width = (high / low) ** (1 / 6.5)
+    rows = rows_of([(tick.lr, tick.lr * text_width) for tick in suggested])
+    lane = (top - bottom) * 0.085
+    axes.set_ylim(bottom - lane * len(picked), top + lane * (max(rows, default=-1) + 1))
+    _draw_suggestions(axes, suggested, rows)
+    axes.set_yticks(round_ticks(bottom, top) if shown else [])
+    _draw_markers(axes, picked, names)
+    axes.set_xlabel(lr_label(len(picked) or len(curve.names)))
+    axes.set_ylabel("loss")
+    return figure
+
+
+def plan_figure(plan: Plan) -> Figure:
+    """The LR of every group over the steps, momentum below it where it is cycled, and where the phases begin."""
+    step_S = plan_steps(plan, MAX_POINTS)
+    momentum_SG = plan.momentum_at(step_S)
+    cycled = np.isfinite(momentum_SG).all(axis=0)
+    figure = _sheet(7.6, 4.4 if cycled.any() else 3.2)
+    grid = figure.add_gridspec(2, 1, height_ratios=(3, 1)) if cycled.any() else figure.add_gridspec(1, 1)
+    upper = _styled(figure.add_subplot(grid[0]))
+    lr_SG, log = trained_lrs(plan, step_S), wants_log(plan)
+    lowest, highest = lr_range(lr_SG, log)
+    for group, color in enumerate(map(group_color, range(plan.n_groups))):
+        upper.plot(step_S, lr_SG[:, group], color=color, linewidth=2)
+    if log:
+        upper.set_yscale("log")
+        upper.set_ylim(lowest, 1.5 * highest)
+        _power_ticks(upper.yaxis, lowest, 1.5 * highest)
+    else:
+        upper.set_ylim(0, 1.12 * highest)
+        _plain_ticks(upper)
+        _lr_ticks(upper.yaxis, with_peak(round_ticks(0, highest, 4), max(plan.max_lrs), lambda a, b: (a - b) / highest))
+    upper.set_ylabel("lr")
+    _legend(upper, [f"{name}  {format_lr(lr)}" for name, lr in zip(plan.names, plan.max_lrs, strict=True)])
+    bottom = upper
+    if cycled.any():
+        bottom = _styled(figure.add_subplot(grid[1], sharex=upper))
+        bottom.plot(step_S, momentum_SG[:, int(cycled.argmax())], color=INK, linestyle="--", linewidth=1.5)
+        bottom.set_ylabel("momentum")
+        upper.tick_params(labelbottom=False)
+    for step, _ in plan.boundaries()[1:]:
+        for axes in figure.axes:
+            axes.axvline(step, color=FAINT, linewidth=0.8, alpha=0.6)
+    where = upper.get_xaxis_transform()
+    for step, name in phase_names(plan):
+        upper.text(step, 1.01, f" {name}", transform=where, fontsize=8, color=FAINT, va="bottom", parse_math=False)
+    upper.set_xlim(0, max(1, plan.total_steps - 1))
+    bottom.set_xlabel("optimizer step")
+    return figure
+
+
+def history_figure(history: History) -> Figure:
+    """The training loss of every step, smoothed as well, and the validation loss of every epoch.
+
+    Below that, when the run's plan is known: the LR of every group, momentum where it moved, and the plan's phases.
+    """
+    moved = np.isfinite(history.momentum).any(axis=0)
+    heights = (3.6, 1.7, 0.9)[: 0 if not len(history) or history.plan is None else 3 if moved.any() else 2] or (3.6,)
+    figure = _sheet(7.6, sum(heights))
+    grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
+    axes = _styled(figure.add_subplot(grid[0]))
+    step_S = np.arange(1, len(history) + 1)
+    smoothed_S = history.smoothed
+    some = thin(history.losses, MAX_POINTS)
+    axes.plot(step_S[some], history.losses[some], color=FAINT, linewidth=0.7, alpha=0.6)
+    axes.plot(step_S[some], smoothed_S[some], color=INK, linewidth=2.2)
+    valid = [(point.step, point.valid_loss) for point in history.epochs if point.valid_loss is not None]
+    lines = [Line2D([], [], color=INK, linewidth=2.2)]
+    texts = ["training"]
+    if valid:
+        axes.plot(*zip(*valid, strict=True), color=PICKED, linewidth=1.6, marker="o", markersize=4.5)
+        lines.append(Line2D([], [], color=PICKED, marker="o", markersize=4.5))
+        texts.append("validation")
+    axes.set_ylim(*run_range(history.losses, smoothed_S, np.array([loss for _, loss in valid], dtype=np.float64)))
+    axes.set_xlim(0, max(history.total_steps, len(history), 1))
+    axes.set_ylabel("loss")
+    _plain_ticks(axes)
+    _legend(axes, texts, lines)
+    if history.plan is not None and len(heights) > 1:
+        lower = _styled(figure.add_subplot(grid[1], sharex=axes))
+        _draw_lrs_that_were(lower, history, history.plan)
+        if len(heights) > 2:
+            lowest = _styled(figure.add_subplot(grid[2], sharex=axes))
+            lowest.plot(step_S[some], history.momentum[some][:, int(moved.argmax())], color=INK, linestyle="--")
+            lowest.set_ylabel("momentum")
+        for step, _ in history.plan.boundaries()[1:]:
+            for each in figure.axes:
+                each.axvline(step, color=FAINT, linewidth=0.8, alpha=0.6)
+        where = axes.get_xaxis_transform()
+        for step, name in phase_names(history.plan):
+            axes.text(step, 1.01, f" {name}", transform=where, fontsize=8, color=FAINT, va="bottom", parse_math=False)
+        for each in figure.axes[:-1]:
+            each.tick_params(labelbottom=False)
+    figure.axes[-1].set_xlabel("optimizer step")
+    return figure
+
+
+def _draw_lrs_that_were(axes: Axes, history: History, plan: Plan) -> None:
+    step_S = np.unique(np.linspace(0, len(history) - 1, MAX_POINTS).astype(np.int64))
+    lr_SG = history.lrs[step_S]
+    for group, color in enumerate(map(group_color, range(len(history.names)))):
+        axes.plot(step_S + 1, lr_SG[:, group], color=color, linewidth=1.8)
+    low, high = lr_range(lr_SG, wants_log(plan))
+    if wants_log(plan):
+        axes.set_yscale("log")
+        axes.set_ylim(low, 1.5 * high)
+        _power_ticks(axes.yaxis, low, 1.5 * high)
+    else:
+        axes.set_ylim(0, 1.12 * high)
+        axes.yaxis.set_major_formatter(lambda value, _position: f"{value:g}")
+    axes.set_ylabel("lr")
+    _legend(axes, history.names)
+
+
+def png(figure: Figure, dpi: int = 110) -> bytes:
+    """A figure as the bytes of a PNG; 110 dots an inch are sharp in a notebook and small in its file."""
+    held = io.BytesIO()
+    figure.savefig(held, format="png", dpi=dpi)
+    return held.getvalue()
+
+
+def _sheet(width: float, height: float) -> Figure:
+    figure = Picture(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _blank(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = _sheet(width, height)
+    return figure, _styled(figure.add_subplot())
+
+
+def _styled(axes: Axes) -> Axes:
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(FAINT)
+    axes.tick_params(colors=INK, labelsize=8.5)
+    return axes
+
+
+def _power_ticks(axis: Any, low: float, high: float) -> None:
+    _lr_ticks(axis, powers_between(low, high))
+
+
+def _lr_ticks(axis: Any, values: Sequence[float]) -> None:
+    # Matplotlib's own labels of a log axis are formulas.
+    axis.set_major_locator(FixedLocator(values))
+    axis.set_major_formatter(FixedFormatter([format_lr(value) for value in values]))
+    axis.set_minor_locator(NullLocator())
+
+
+def _plain_ticks(axes: Axes) -> None:
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _position: f"{value:g}")
+
+
+def _draw_suggestions(axes: Axes, suggested: Sequence[Tick], rows: Sequence[int]) -> None:
+    for (lr, text, best, _, _), row in zip(suggested, rows, strict=True):
+        color = PICKED if best else FAINT
+        height = 0.975 - 0.06 * row
+        where = axes.get_xaxis_transform()
+        axes.plot([lr], [height], marker="v", color=color, markersize=7, transform=where, linestyle="none")
+        axes.annotate(
+            text,
+            (lr, height),
+            xycoords=where,
+            xytext=(7, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            color=PICKED if best else INK,
+            parse_math=False,
+        )
+
+
+def _draw_markers(axes: Axes, lrs: Sequence[float], names: Sequence[str]) -> None:
+    top = fastest(tuple(lrs)) if lrs else -1
+    low, high = axes.get_xlim()
+    for index, lr in enumerate(lrs):
+        height = 0.06 * (len(lrs) - index) - 0.02
+        where = axes.get_xaxis_transform()
+        axes.axvline(lr, color=group_color(index), linewidth=2 if index == top else 1.2)
+        axes.plot([lr], [height], marker="D", color=group_color(index), markersize=6, transform=where)
+        # Near the right edge there is room only on the left.
+        right = math.log(lr / low) > 0.7 * math.log(high / low)
+        axes.annotate(
+            marker_text(names, tuple(lrs), index),
+            (lr, height),
+            xycoords=where,
+            xytext=(-8 if right else 8, 0),
+            textcoords="offset points",
+            ha="right" if right else "left",
+            va="center",
+            fontsize=8.5,
+            color=INK,
+            parse_math=False,
+        )
+
+
+def _legend(axes: Axes, texts: Sequence[str], lines: Sequence[Line2D] | None = None) -> None:
+    """A legend of any texts: matplotlib would leave out one that starts with an underscore."""
+    lines = axes.get_lines()[: len(texts)] if lines is None else lines
+    legend = axes.legend(lines, [str(number) for number in range(len(texts))], fontsize=8.5, frameon=False)
+    for label, text in zip(legend.get_texts(), texts, strict=True):
+        label.set_parse_math(False)
+        label.set_text(text)

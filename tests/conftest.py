@@ -1,0 +1,27 @@
+"""What every test shares: cheap tests first, and a `gpu` test only where there is a GPU."""
+
+import pytest
+
+# A failure in the engine should be seen before a minute is spent in a browser. The browser comes last for a second
+# reason: Playwright keeps an event loop running in the main thread until the session ends.
+COST = ("kernel", "notebook", "browser")
+
+
+def cost(item: pytest.Item) -> int:
+    """The rank of a test's most expensive marker; 0 for a plain test."""
+    return max((rank for rank, marker in enumerate(COST, start=1) if item.get_closest_marker(marker)), default=0)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder = item.path.parent.name
+        if folder in COST:
+            item.add_marker(folder)  # tests/kernel and tests/browser mark themselves
+    items.sort(key=cost)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu"):
+        torch = pytest.importorskip("torch")
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device here")

@@ -1,0 +1,133 @@
+"""Pictures: made on any thread, without pyplot, with every text as it is."""
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from lrwidget import static
+from lrwidget.engine.curve import LossCurve
+from lrwidget.engine.plan import PRESETS, one_cycle
+from tests.ui.states import LRS, NAMES, a_curve, a_history, an_advice
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def texts(figure: Figure) -> list[str]:
+    found = [text.get_text() for axes in figure.axes for text in axes.texts]
+    for axes in figure.axes:
+        legend = axes.get_legend()
+        found += [text.get_text() for text in legend.get_texts()] if legend else []
+    return found
+
+
+def test_a_curve_is_shown_with_its_pick_and_its_suggestions() -> None:
+    figure = static.curve_figure(a_curve(), LRS, NAMES, an_advice(valley=1e-3, minimum_10=None))
+    assert {"stem  3e-5", "body  0.0003", "head  0.003 · max_lr", "valley"} <= set(texts(figure))
+    assert "minimum/10" not in texts(figure)
+    assert static.png(figure).startswith(PNG)
+
+
+def test_ticks_of_the_lr_axis_are_plain_text() -> None:
+    figure = static.curve_figure(a_curve())
+    static.png(figure)
+    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert labels == ["1e-7", "1e-6", "1e-5", "0.0001", "0.001", "0.01", "0.1", "1", "10"]
+
+
+def test_a_single_group_is_called_by_what_it_is() -> None:
+    figure = static.curve_figure(a_curve(), [3e-3], ["all layers"])
+    assert "max_lr  0.003" in texts(figure)
+    assert figure.axes[0].get_xlabel() == "learning rate"
+    several = static.curve_figure(a_curve(), LRS, NAMES).axes[0]
+    assert several.get_xlabel() == "learning rate of the fastest group"
+
+
+@pytest.mark.parametrize(("reason", "styles"), [("diverged", {"-", "--"}), ("finished", {"-"})])
+def test_only_a_diverged_curve_has_a_dashed_end(reason: str, styles: set[str]) -> None:
+    lines = static.curve_figure(a_curve(stop_reason=reason)).axes[0].get_lines()
+    assert {line.get_linestyle() for line in lines if len(line.get_xdata()) > 1} == styles
+
+
+@pytest.mark.parametrize("lr", [0.01, 0.0054])
+def test_a_schedule_has_a_tick_at_its_peak(lr: float) -> None:
+    figure = static.plan_figure(one_cycle(lr, 110, 1))
+    static.png(figure)
+    assert f"{lr:g}" in [label.get_text() for label in figure.axes[0].get_yticklabels()]
+
+
+def test_the_axis_shows_the_descent_though_the_loss_went_to_the_sky() -> None:
+    low, high = static.curve_figure(a_curve()).axes[0].get_ylim()
+    assert low < 1 and 2 < high < 4 < a_curve().losses.max()
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        LossCurve(np.array([]), np.array([])),
+        LossCurve(np.array([1e-3]), np.array([2.0])),
+        LossCurve(np.array([1e-3, 1e-2]), np.array([np.nan, np.inf])),
+        LossCurve(np.array([1e-3, 1e-2]), np.array([3.0, 3.0])),
+        a_curve(points=50_000),
+    ],
+    ids=["empty", "one point", "not finite", "flat", "long"],
+)
+def test_any_curve_gives_a_picture(curve: LossCurve) -> None:
+    assert static.png(static.curve_figure(curve, LRS, NAMES)).startswith(PNG)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_plan_is_drawn_with_the_plans_numbers(preset: str) -> None:
+    plan = one_cycle(list(LRS), 300, NAMES, preset=preset)
+    figure = static.plan_figure(plan)
+    for group, line in enumerate(figure.axes[0].get_lines()[:3]):
+        steps, lrs = line.get_data()
+        np.testing.assert_array_equal(lrs, plan.lr_at(steps)[:, group])
+    assert len(figure.axes) == (2 if plan.cycles[0].momentum else 1)
+    assert "head  0.003" in texts(figure)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_plan_of_hardly_any_steps_gives_a_picture(steps: int) -> None:
+    assert static.png(static.plan_figure(one_cycle(1e-3, steps, 1))).startswith(PNG)
+
+
+def test_a_history_is_drawn_with_its_validation() -> None:
+    figure = static.history_figure(a_history(epochs=3))
+    assert texts(figure) == ["training", "validation"]
+    assert texts(static.history_figure(a_history())) == ["training"]
+    assert static.png(static.history_figure(a_history(steps=0))).startswith(PNG)
+
+
+def test_names_are_drawn_as_they_are() -> None:
+    names = ("$x^2$", "_hidden", "50 % <b>")
+    for figure in (
+        static.curve_figure(a_curve(), LRS, names),
+        static.plan_figure(one_cycle(list(LRS), 100, names)),
+    ):
+        said = " ".join(texts(figure))
+        assert all(name in said for name in names)
+        found = [text for axes in figure.axes for text in axes.texts]
+        assert not any(text.get_parse_math() for text in found)
+        assert static.png(figure).startswith(PNG)
+
+
+def test_a_picture_can_be_drawn_on_a_worker_thread() -> None:
+    drawn: list[bytes] = []
+    thread = threading.Thread(target=lambda: drawn.append(static.png(static.curve_figure(a_curve(), LRS, NAMES))))
+    thread.start()
+    thread.join()
+    assert drawn[0].startswith(PNG)
+
+
+def test_a_figure_shows_itself_in_a_notebook() -> None:
+    figure = a_curve().plot()
+    assert figure._repr_png_().startswith(PNG)
+
+
+def test_pyplot_is_never_imported() -> None:
+    code = "import sys, lrwidget.static; assert 'matplotlib.pyplot' not in sys.modules, 'pyplot is there'"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
