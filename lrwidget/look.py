@@ -1,0 +1,344 @@
+"""How curves and numbers look: colours, number formats, the range of a loss axis. Shared by widget and pictures.
+
+Needs numpy only. Shape suffixes: M points on the screen.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from lrwidget.engine.curve import StopReason
+
+if TYPE_CHECKING:
+    from lrwidget.engine.curve import LossCurve, Trace
+    from lrwidget.engine.plan import Plan
+    from lrwidget.engine.suggest import Advice
+
+GROUP_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B2A100")
+"""Okabe and Ito's palette, which people with any colour vision tell apart; its yellow darkened to be seen on white."""
+
+Floats = npt.NDArray[np.float64]
+
+THIN_SPACE = "\u2009"
+
+
+def group_color(index: int) -> str:
+    """The colour of a param group, in optimizer order; they come round again after the last."""
+    return GROUP_COLORS[index % len(GROUP_COLORS)]
+
+
+def fastest(lrs: tuple[float, ...]) -> int:
+    """Index of the group with the highest LR, whose marker is `max_lr`; the last of equals, which is the head."""
+    return max(range(len(lrs)), key=lambda index: (lrs[index], index))
+
+
+def format_lr(lr: float) -> str:
+    """The one way in which learning rates are written: two digits, as precise as a range test is, and no idle zeros.
+
+    >>> [format_lr(lr) for lr in (1e-7, 3.14159e-5, 0.00054, 0.01, 0.996, 10, 123.0, 2e6)]
+    ['1e-7', '3.1e-5', '0.00054', '0.01', '1', '10', '120', '2e6']
+    """
+    mantissa, _, exponent = f"{float(f'{lr:.1e}'):g}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if exponent else mantissa
+
+
+def lr_label(n_groups: int) -> str:
+    """What an axis of LRs is of: with one group there is no other that could be faster."""
+    return "learning rate" if n_groups < 2 else "learning rate of the fastest group"
+
+
+def marker_text(names: Sequence[str], lrs: tuple[float, ...], index: int) -> str:
+    """What stands beside a group's marker: its name and LR, and whether it is `max_lr`.
+
+    >>> marker_text(["body", "head"], (1e-4, 1e-3), 1), marker_text(["all layers"], (1e-3,), 0)
+    ('head  0.001 · max_lr', 'max_lr  0.001')
+    """
+    if len(names) < 2:
+        return f"max_lr  {format_lr(lrs[index])}"
+    return f"{names[index]}  {format_lr(lrs[index])}{' · max_lr' if index == fastest(lrs) else ''}"
+
+
+def format_count(count: int) -> str:
+    """A number of parameters, at three digits or so.
+
+    >>> [format_count(n) for n in (640, 9408, 123456, 11_200_000, 7_000_000_000)]
+    ['640', '9\u2009408', '123\u2009k', '11.2\u2009M', '7\u2009B']
+    """
+    if count < 1000:
+        return str(count)
+    if count < 10_000:
+        return f"{count // 1000}{THIN_SPACE}{count % 1000:03d}"
+    size, letter = next((size, letter) for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")) if count >= size)
+    share = count / size
+    return f"{share:.0f}{THIN_SPACE}{letter}" if share >= 100 else f"{share:.3g}{THIN_SPACE}{letter}"
+
+
+def format_loss(loss: float) -> str:
+    """A loss at four digits; an en dash where there is none yet.
+
+    >>> format_loss(1.82654), format_loss(math.nan)
+    ('1.827', '–')
+    """
+    return f"{loss:.4g}" if math.isfinite(loss) else "–"
+
+
+def format_seconds(seconds: float) -> str:
+    """Minutes and seconds.
+
+    >>> format_seconds(4.2), format_seconds(3725)
+    ('0:04', '1:02:05')
+    """
+    minutes, second = divmod(round(max(0.0, seconds)), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+def powers_between(low: float, high: float, at_most: int = 12) -> list[float]:
+    """The powers of ten in `[low, high]`, thinned evenly to `at_most`; for a short range 2 and 5 times them as well.
+
+    >>> powers_between(3e-4, 2.0), powers_between(1e-3, 8e-3)
+    ([0.001, 0.01, 0.1, 1.0], [0.001, 0.002, 0.005])
+    """
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    ticks = [power for exponent in range(first, last + 1) if low <= (power := float(f"1e{exponent}")) <= high]
+    if len(ticks) < 3:
+        mantissas = (f"{m}e{exponent}" for exponent in range(first, last + 1) for m in (1, 2, 5))
+        return [tick for text in mantissas if low <= (tick := float(text)) <= high]
+    return ticks[:: math.ceil(len(ticks) / at_most)]
+
+
+def round_ticks(low: float, high: float, about: int = 5) -> list[float]:
+    """Round numbers in `[low, high]`, about so many.
+
+    >>> round_ticks(0.13, 2.4)
+    [0.5, 1.0, 1.5, 2.0]
+    """
+    span = high - low
+    if not (math.isfinite(span) and span > 0):
+        return []
+    unit = float(f"1e{math.floor(math.log10(span / about))}")
+    step = next(unit * m for m in (1, 2, 5, 10) if span / (unit * m) <= about)
+    return [round(i * step, 12) for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
+
+
+def with_peak(ticks: Sequence[float], peak: float, apart: Callable[[float, float], float]) -> list[float]:
+    """Ticks with the peak among them, in place of those too near to it.
+
+    Args:
+        ticks: rising values.
+        peak: the value that must have a tick.
+        apart: the distance of two values as a share of the axis.
+    """
+    return sorted([*(tick for tick in ticks if abs(apart(tick, peak)) > 0.12), peak])
+
+
+@dataclass(frozen=True, slots=True)
+class LossRange:
+    """What a loss axis has to show.
+
+    Attributes:
+        low: lower end.
+        high: upper end, above `low`; a loss may go beyond.
+        tail: index (0 ... M) of the first point of the diverged part; M when there is none.
+    """
+
+    low: float
+    high: float
+    tail: int
+
+
+def has_diverged(curve: "LossCurve") -> bool | None:
+    """Whether its loss ended the sweep, None while it runs; a rise alone is not what the sweep calls diverged."""
+    if curve.stop_reason is None:
+        return None
+    return curve.stop_reason in (StopReason.DIVERGED, StopReason.NOT_FINITE)
+
+
+def loss_range(trace: "Trace", diverged: bool | None) -> LossRange | None:
+    """The range that shows a curve's descent and the start of its rise, however high it went afterwards.
+
+    The rise begins where the smoothed loss, past its lowest point, is above all that came before by a quarter of the
+    fall and by more than noise (4 median absolute distances of raw from smoothed). The range spans the smoothed loss
+    before that, 96 % of the raw losses of the descent, and a bit of the rise; or all of it, when it is no more than
+    twice the fall and the sweep has ended for another reason. Of a curve that has diverged it is the diverged part.
+
+    Args:
+        trace: the points on the screen; losses may be NaN or infinite.
+        diverged: whether the sweep was ended by its loss; None while it runs.
+
+    Returns:
+        None when no loss is finite.
+    """
+    smoothed_M, losses_M = trace.smoothed, trace.losses
+    usable = np.isfinite(smoothed_M) & np.isfinite(losses_M)
+    if not usable.any():
+        return None
+    start = int(usable.argmax())
+    broken = np.flatnonzero(~usable[start:])
+    end = start + int(broken[0]) if len(broken) else len(smoothed_M)
+    body, raw = smoothed_M[start:end], losses_M[start:end]
+    lowest = int(body.argmin())
+    top, fall = float(body[: lowest + 1].max()), float(body[: lowest + 1].max() - body[lowest])
+    noise = float(np.median(np.abs(raw - body)))
+    risen = np.flatnonzero(body[lowest:] > top + max(0.25 * fall, 4 * noise))
+    rise = lowest + int(risen[0]) if len(risen) else len(body)
+    low, high = _spread(body[:rise], raw[: lowest + 1 if len(risen) else None])
+    if start + rise < len(smoothed_M):
+        all_of_it = float(body.max())
+        high = max(high, all_of_it if diverged is False and all_of_it <= top + 2 * fall else top + 0.4 * fall)
+    margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+    return LossRange(low - margin, high + margin, start + rise if diverged else len(smoothed_M))
+
+
+def _spread(body: Floats, raw: Floats) -> tuple[float, float]:
+    raw_low, raw_high = np.quantile(raw, (0.02, 0.98))
+    return float(min(body.min(), raw_low)), float(max(body.max(), raw_high))
+
+
+def run_range(losses: Floats, smoothed: Floats, valid: Floats) -> tuple[float, float]:
+    """The range that shows a run: all of the smoothed and the validation loss, and 96 % of the raw losses."""
+    shown = [values[np.isfinite(values)] for values in (smoothed, valid)]
+    raw = losses[np.isfinite(losses)]
+    ends = np.concatenate([*shown, np.quantile(raw, (0.02, 0.98)) if len(raw) else raw])
+    if not len(ends):
+        return 0.0, 1.0
+    low, high = float(ends.min()), float(ends.max())
+    margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+    return low - margin, high + margin
+
+
+def thin(values: Floats, at_most: int) -> npt.NDArray[np.intp]:
+    """Indices (M <= at_most) that draw the same line: both ends, and the lowest and highest of equal stretches.
+
+    >>> thin(np.array([0.0, 1, 9, 1, 0, 1, -9, 1]), 6).tolist()
+    [0, 2, 5, 6, 7]
+    """
+    if len(values) <= at_most:
+        return np.arange(len(values))
+    edges = np.linspace(0, len(values), max(1, at_most // 2 - 1) + 1).astype(int)
+    low, high = (np.where(np.isfinite(values), values, sign * np.inf) for sign in (1, -1))
+    kept = {0, len(values) - 1}
+    for first, end in itertools.pairwise(edges.tolist()):
+        kept.update((first + int(low[first:end].argmin()), first + int(high[first:end].argmax())))
+    return np.array(sorted(kept))
+
+
+def plan_steps(plan: "Plan", at_most: int) -> npt.NDArray[np.int64]:
+    """(S,) steps of a plan to draw: even ones, and those on both sides of every boundary, where the peaks are.
+
+    Two for a plan of one step, which holds its LR: a line needs two points.
+    """
+    last = max(1, plan.total_steps - 1)
+    corners = [int(step) + near for step, _ in plan.boundaries() for near in (-1, 0, 1)]
+    even = np.linspace(0, last, max(2, min(at_most, last + 1) - len(corners)))
+    return np.unique(np.clip(np.concatenate([even, corners]), 0, last).astype(np.int64))
+
+
+def wants_log(plan: "Plan") -> bool:
+    """Whether the LRs of a plan need a log axis: when groups are more than a factor of 5 apart.
+
+    On a linear one a one-cycle looks as everyone knows it, but slow groups look like zero.
+    """
+    return max(plan.max_lrs) > 5 * min(plan.max_lrs)
+
+
+def trained_lrs(plan: "Plan", step_S: npt.NDArray[np.int64]) -> Floats:
+    """(S, G) LR of every group; NaN while a group is frozen, where its LR does nothing."""
+    lr_SG = plan.lr_at(step_S)
+    first = 0
+    for cycle in plan.cycles:
+        here_S = (first <= step_S) & (step_S < first + cycle.steps)
+        if any(cycle.frozen):
+            lr_SG[np.ix_(here_S, np.array(cycle.frozen))] = np.nan
+        first += cycle.steps
+    return lr_SG
+
+
+def lr_range(lr_SG: Floats, log: bool) -> tuple[float, float]:
+    """The LRs to show: from 0, or on a log axis from the lowest of them.
+
+    Where a schedule ends is part of it: a floor above the ends would make groups end alike that do not. Six decades
+    below the slowest group's peak is a floor for the schedules that end at 0, which no log axis has.
+    """
+    peaks = np.nanmax(lr_SG, axis=0)
+    lowest = max(float(np.nanmin(lr_SG)), float(peaks.min()) / 1e6) if log else 0.0
+    return lowest, float(peaks.max())
+
+
+def phase_names(plan: "Plan", letter: float = 0.008) -> list[tuple[float, str]]:
+    """(first step, name) of the phases with room for their name or its first word.
+
+    Args:
+        plan: whose phases.
+        letter: width of a letter as a share of the chart's; the default is that of small print on 800 px.
+    """
+    starts = [*plan.boundaries(), (float(plan.total_steps), "")]
+    found = []
+    for (step, name), (end, _) in itertools.pairwise(starts):
+        room = (end - step) / plan.total_steps
+        fitting = [text for text in (name, name.partition(":")[0]) if letter * len(text) < room]
+        found += [(step, text) for text in fitting[:1]]
+    return found
+
+
+class Tick(NamedTuple):
+    """A suggestion as it is shown.
+
+    Attributes:
+        lr: the LR of the fastest group.
+        text: the rules that gave it.
+        best: whether it is the recommended one.
+        low: lower end of what it can be trusted to, at most `lr`.
+        high: upper end, at least `lr`.
+    """
+
+    lr: float
+    text: str
+    best: bool
+    low: float
+    high: float
+
+
+def suggested_ticks(advice: "Advice | None") -> list[Tick]:
+    """Every suggestion with an LR, by rising LR; rules that agree share one."""
+    if advice is None:
+        return []
+    best = advice["recommended"].lr
+    rules: dict[float, list[str]] = {}
+    bands: dict[float, tuple[float, float]] = {}
+    for rule, found in advice.items():
+        if found.lr is not None:
+            rules.setdefault(found.lr, [])
+            bands.setdefault(found.lr, (found.low or found.lr, found.high or found.lr))
+            if rule != "recommended":
+                rules[found.lr].append(rule)
+    return [Tick(lr, " = ".join(rules[lr]) or "recommended", lr == best, *bands[lr]) for lr in sorted(rules)]
+
+
+def rows_of(spans: Sequence[tuple[float, float]]) -> list[int]:
+    """A row for each of some spans, 0 on top, such that those in a row do not overlap.
+
+    >>> rows_of([(1, 3), (2, 4), (3.5, 5)])
+    [0, 1, 0]
+    """
+    free: list[float] = []
+    rows = []
+    for start, end in spans:
+        row = next((row for row, taken in enumerate(free) if start >= taken), len(free))
+        free[row : row + 1] = [end]
+        rows.append(row)
+    return rows
+
+
+def reasons(advice: "Advice") -> list[tuple[str, float | None, str]]:
+    """(Rules, LR, why) of every answer; rules that say the same are told once."""
+    told: dict[tuple[float | None, str], list[str]] = {}
+    for rule, found in advice.items():
+        if rule != "recommended":
+            told.setdefault((found.lr, found.why), []).append(rule)
+    return [(", ".join(rules), lr, why) for (lr, why), rules in told.items()]

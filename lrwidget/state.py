@@ -1,0 +1,107 @@
+"""What the screen shows, as one observable object; no widgets, no torch calls, no behaviour.
+
+Every value is immutable: assign a new one, never change one in place (traitlets would not notice). Only the session
+assigns; views read it in `render(state)`.
+"""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from traitlets import Bool, Enum, HasTraits, Instance, TraitError, Tuple, Unicode, validate
+
+from lrwidget.engine.curve import LossCurve
+from lrwidget.engine.history import History
+from lrwidget.engine.plan import Plan
+from lrwidget.engine.suggest import Advice
+from lrwidget.engine.sweep import SweepConfig
+
+
+class Phase(StrEnum):
+    """Who has the model at this moment."""
+
+    IDLE = "idle"
+    """The user: no job is running."""
+    SWEEPING = "sweeping"
+    """A sweep has borrowed it and will give it back."""
+    TRAINING = "training"
+    """A run trains it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far the running job is.
+
+    Attributes:
+        step: optimizer steps done, 0 ... `total`.
+        total: optimizer steps planned.
+        loss: the smoothed training loss, or NaN before the first step.
+        lr: the fastest group's LR at the last step, or NaN before it.
+        seconds_left: an estimate from the pace so far, or None while there is no pace.
+    """
+
+    step: int
+    total: int
+    loss: float = math.nan
+    lr: float = math.nan
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What the fields beside the schedule say: how a pick becomes a plan.
+
+    Attributes:
+        epochs: passes over the training loader, 1 or more; default 5, what a fine-tune commonly takes.
+        preset: a name of `lrwidget.engine.plan.PRESETS`; it gives the defaults of the other fields.
+        pct_start: share of the steps that warm up, 0 ... 1; None: the preset's.
+        div: the run starts at `max_lr / div`; None: the preset's.
+        div_final: how far the run anneals, by the preset's formula; None: the preset's.
+        freeze_epochs: passes before those, with only the last group (and the norm layers) training; default 0.
+    """
+
+    epochs: int = 5
+    preset: str = "torch"
+    pct_start: float | None = None
+    div: float | None = None
+    div_final: float | None = None
+    freeze_epochs: int = 0
+
+
+class LRState(HasTraits):
+    """The state of one widget. Unknown names are refused, so that a misspelt one cannot be lost."""
+
+    title = Unicode(help="`ResNet18 · AdamW · 3 groups`, shown on top.")
+    groups = Tuple(help="One `Group` per param group, in optimizer order.")
+    phase = Enum(list(Phase), Phase.IDLE, help="Who has the model: the user, a sweep or a run.")
+    stopping = Bool(False, help="Stop was asked for and the job has not reached a step boundary yet.")
+    config = Instance(SweepConfig, help="What the Sweep button will do: range, steps, mode.")
+    curve = Instance(LossCurve, allow_none=True, help="The sweep's points so far, or of the last sweep.")
+    advice = Instance(Advice, allow_none=True, help="Every rule's answer for a finished curve.")
+    lrs = Tuple(help="The pick: one LR per group, in optimizer order; all above 0 and finite.")
+    options = Instance(RunOptions, help="How the pick becomes a plan.")
+    plan = Instance(Plan, allow_none=True, help="The pick resolved: exactly what a run would do now.")
+    progress = Instance(Progress, allow_none=True, help="How far the running job is; None when none runs.")
+    history = Instance(History, allow_none=True, help="The run so far, or the last run.")
+    message = Unicode(help="What happened last and what to do next, in plain words.")
+    failed = Bool(False, help="Whether the message tells of an error.")
+    error = Unicode(help="The user's own traceback when their code raised; empty otherwise.")
+    sweep_message = Unicode(help="How the sweep on the screen ended; empty while it runs.")
+    run_message = Unicode(help="How the run on the screen ended; empty while it runs.")
+
+    def __init__(self, **traits: Any) -> None:
+        unknown = [name for name in traits if not self.has_trait(name)]
+        if unknown:
+            raise TraitError(f"Got {unknown}; LRState has {sorted(self.traits())}.")
+        super().__init__(**traits)
+
+    @validate("lrs")
+    def _lrs_fit_the_groups(self, proposal: Any) -> tuple[float, ...]:
+        lrs = tuple(float(lr) for lr in proposal["value"])
+        if len(lrs) != len(self.groups):
+            raise TraitError(f"Got {len(lrs)} LRs for {len(self.groups)} groups; assign one per group.")
+        for lr, group in zip(lrs, self.groups, strict=True):
+            if not (math.isfinite(lr) and lr > 0):
+                raise TraitError(f"Got lr {lr} for group {group.name!r}; expected a finite number above 0.")
+        return lrs

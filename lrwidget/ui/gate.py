@@ -1,0 +1,174 @@
+"""Cells queued behind a running job wait for it, while the screen stays alive.
+
+A job on a worker thread lets its cell return, so that the kernel goes on reading messages: a drag, a click on Stop.
+It would also go on with the next cell of a "Run All", which may use the model that the job has. The gate stands
+between: while a job runs, the kernel's handler of `execute_request` is an async one that waits for the job and then
+hands the request to the kernel's own. Waiting asynchronously leaves the kernel's event loop free for comm messages.
+
+- ipykernel 7: comm messages that come while a cell waits are dispatched by the kernel beside it: since 7.4 all, before
+  that those by way of a subshell, which JupyterLab 4.4 and Notebook 7.4 use. Others wait, but an interrupt does not.
+- ipykernel 6: the kernel reads one message after the other, so the gate hands on comm messages that queue up behind
+  the waiting cell by itself.
+"""
+
+import asyncio
+import signal
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from lrwidget.engine.errors import told
+from lrwidget.jobs import Job
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+COMM_MESSAGES = frozenset({"comm_open", "comm_msg", "comm_close"})
+
+POLL_S = 0.02
+"""How often ipykernel 6 is looked at for comm messages behind a waiting cell: half of what a hand notices."""
+
+ABORTED = """raise KeyboardInterrupt(
+    "The {job} this cell waited for was interrupted, and has given the model back. Run this cell again to go on."
+)"""
+
+FAILED = """from lrwidget.ui.gate import raise_error
+raise_error({job})  # of the {name} this cell waited for"""
+
+_failed: dict[int, Job[Any]] = {}
+"""Jobs on their way into the cell that waited for them, by the number that stands in its code."""
+
+
+def raise_error(job: int) -> None:
+    """Raise what a job failed with; run in place of a cell that waited for it."""
+    failed = _failed.pop(job)
+    error = failed.error
+    if error is None:
+        return
+    lines = [f"The {failed.name} this cell waited for has failed; the cell was not run.", "", *told(error)]
+    with suppress(AttributeError):  # an exception with slots is shown with all its frames
+        error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
+    raise error
+
+
+class Gate:
+    """The gate of one kernel; it stands open, and leaves no trace in the kernel, while no job runs."""
+
+    def __init__(self, kernel: Any) -> None:
+        self._kernel = kernel
+        self._lock = threading.Lock()
+        self._closed = False
+        self._behind: Callable[..., Any] = kernel.shell_handlers["execute_request"]
+        self._job: Job[Any] | None = None
+
+    def close_behind(self, job: Job[Any]) -> None:
+        """Let cells wait until the job is over. Called before the job starts."""
+        handlers = self._kernel.shell_handlers
+        with self._lock:
+            self._job = job
+            if not self._closed:
+                self._behind = handlers["execute_request"]
+                handlers["execute_request"] = self._wait_then_execute
+                self._closed = True
+        job.when_over(self.open)
+
+    def open(self) -> None:
+        """Take the gate away, unless another job has started meanwhile; cells that wait in it still go through."""
+        handlers = self._kernel.shell_handlers
+        # Called on the thread of a job that ends, while the kernel's own thread may start the next one.
+        with self._lock:
+            if not self._closed or (self._job is not None and self._job.running):
+                return
+            # Whoever has put a handler around ours since still calls it: then it stays, and lets all through.
+            if handlers["execute_request"] == self._wait_then_execute:
+                handlers["execute_request"] = self._behind
+                self._closed = False
+
+    async def _wait_then_execute(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
+        # A waiting cell may start a job itself (its screen's Sweep button), hence the loop.
+        while (job := self._job) is not None and job.running:
+            try:
+                interrupted = await self._wait(job, ident, parent)
+            except KeyboardInterrupt:
+                # It came in the moment before or after the wait was listening. Let through, it would lose the cell.
+                job.stop(interrupted=True)
+                interrupted = True
+            # To its user a waiting cell looks like a running one, and ends as those do: an interrupt or an error is
+            # raised in it, and the cells queued behind it are not run.
+            if interrupted:
+                parent = _with_code(parent, ABORTED.format(job=job.name))
+            elif job.error is not None:
+                _failed[id(job)] = job
+                parent = _with_code(parent, FAILED.format(job=id(job), name=job.name))
+        result = self._behind(stream, ident, parent)
+        if asyncio.iscoroutine(result):
+            await result
+
+    async def _wait(self, job: Job[Any], ident: Any, parent: dict[str, Any]) -> bool:
+        """Wait for the job, and say whether an interrupt came meanwhile.
+
+        The interrupt ends the job, instead of breaking into the kernel's event loop.
+        """
+        kernel = self._kernel
+        loop = asyncio.get_running_loop()
+        over = asyncio.Event()
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the kernel is shutting down, and its loop is closed
+                loop.call_soon_threadsafe(over.set)
+
+        job.when_over(wake)
+        interrupted = False
+
+        def on_interrupt(*_: Any) -> None:
+            nonlocal interrupted
+            interrupted = True
+            job.stop(interrupted=True)
+
+        # A cell in a subshell waits on a thread that gets no signals; the idle kernel's own handler ends its job.
+        catches = threading.current_thread() is threading.main_thread()
+        former = signal.signal(signal.SIGINT, on_interrupt) if catches else None
+        # The kernel keeps only one saved handler, and every comm message handed on here overwrites it.
+        saved = getattr(kernel, "saved_sigint_handler", None)
+        try:
+            while job.running and not over.is_set():
+                try:
+                    await asyncio.wait_for(over.wait(), POLL_S if hasattr(kernel, "msg_queue") else None)
+                except TimeoutError:
+                    await self._hand_on_comm_messages()
+        finally:
+            # Replies and output belong to the cell again, not to the comm message that came last.
+            kernel.set_parent(ident, parent, "shell")
+            if catches:
+                if saved is not None:
+                    kernel.saved_sigint_handler = saved
+                signal.signal(signal.SIGINT, former)
+        return interrupted
+
+    async def _hand_on_comm_messages(self) -> None:
+        """Dispatch the comm messages in ipykernel 6's queue; leave all others there, in their order."""
+        queue = self._kernel.msg_queue
+        others = []
+        while queue.qsize():
+            entry = queue.get_nowait()
+            _, dispatch, args = entry
+            if self._is_comm_message(args):
+                await dispatch(*args)
+            else:
+                others.append(entry)
+        for entry in others:
+            queue.put_nowait(entry)
+
+    def _is_comm_message(self, args: tuple[Any, ...]) -> bool:
+        try:
+            _, frames = self._kernel.session.feed_identities(args[0], copy=False)
+            header = self._kernel.session.deserialize(frames, content=False, copy=False)["header"]
+        except Exception:
+            # Not a message at all, such as the kernel's own wake-up calls: none of our business.
+            return False
+        return header.get("msg_type") in COMM_MESSAGES
+
+
+def _with_code(request: dict[str, Any], code: str) -> dict[str, Any]:
+    """An execute request with other code, kept out of the history."""
+    return {**request, "content": {**request["content"], "code": code, "store_history": False}}

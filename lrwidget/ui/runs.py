@@ -1,0 +1,156 @@
+"""A run as it goes: training loss by step, validation loss by epoch, and a table of the epochs."""
+
+import html
+import math
+from typing import TYPE_CHECKING, Any
+
+import bqplot
+import ipywidgets
+import numpy as np
+
+from lrwidget.look import format_loss, round_ticks, run_range, thin
+from lrwidget.ui.palette import (
+    FAINT,
+    PICKED,
+    TEXT,
+    axis,
+    close_all,
+    figure,
+    put,
+    put_axis,
+    put_together,
+    unit_scale,
+)
+
+if TYPE_CHECKING:
+    from lrwidget.engine.history import History
+    from lrwidget.state import LRState
+
+MAX_POINTS = 600
+"""Points of a curve that travel to the browser, as in the chart of a sweep."""
+
+
+class RunChart:
+    """The run so far, or the last one; nothing before the first.
+
+    Attributes:
+        view: the widget to show.
+        watches: traits of the state that `render` reads.
+    """
+
+    watches = ("history", "run_message")
+
+    def __init__(self) -> None:
+        self._history: History | None = None
+        self._step = bqplot.LinearScale(min=0.0, max=1.0, allow_padding=False)
+        self._loss = bqplot.LinearScale(min=0.0, max=1.0, allow_padding=False)
+        scales = {"x": self._step, "y": self._loss}
+
+        def line(**style: Any) -> Any:
+            return bqplot.Lines(x=[], y=[], scales=scales, **style)
+
+        self._raw = line(colors=[FAINT], opacities=[0.55], stroke_width=1)
+        self._train = line(colors=[TEXT], stroke_width=2.5)
+        # Its last point is on the right edge.
+        self._valid = line(colors=[PICKED], stroke_width=2, marker="circle", marker_size=48, apply_clip=False)
+        corner = {"x": unit_scale(), "y": unit_scale()}
+
+        def name(color: str) -> Any:
+            # Above the plot, where no curve can be.
+            return bqplot.Label(
+                x=[1.0],
+                y=[1.0],
+                text=[""],
+                scales=corner,
+                colors=[color],
+                default_size=12,
+                align="end",
+                y_offset=-10,
+                apply_clip=False,
+            )
+
+        self._train_name, self._valid_name = name(TEXT), name(PICKED)
+        self._step_axis = axis(self._step, "optimizer step")
+        self._loss_axis = axis(self._loss, "loss", side="left")
+        self.figure = figure(
+            [self._step_axis, self._loss_axis], 250, fig_margin={"top": 24, "bottom": 40, "left": 58, "right": 14}
+        )
+        self.figure.marks = [self._raw, self._train, self._valid, self._train_name, self._valid_name]
+        self._words = ipywidgets.HTML()
+        # The figure joins when there is a run: bqplot measures a hidden figure as having no size.
+        self.view = ipywidgets.VBox([])
+
+    def render(self, state: "LRState") -> None:
+        """Show another history, and how the run ended; nothing is drawn again for the same one."""
+        history = state.history
+        if history is None or not len(history):
+            put(self.view, children=())
+            return
+        if history is not self._history:
+            self._draw(history)
+        self._history = history
+        put(self._words, value=ending(state.run_message) + epochs_table(history))
+        put(self.view, children=(self.figure, self._words))
+
+    def close(self) -> None:
+        """Let go of the browser's copies."""
+        close_all(self.view, self.figure, self._words)
+
+    def _draw(self, history: "History") -> None:
+        smoothed_S = history.smoothed
+        step_S = np.arange(1, len(history) + 1, dtype=float)
+        some = thin(history.losses, MAX_POINTS)
+        put_together(self._raw, x=step_S[some], y=history.losses[some])
+        fine = some[np.isfinite(smoothed_S[some])]
+        put_together(self._train, x=step_S[fine], y=smoothed_S[fine])
+        valid = np.array(
+            [
+                (point.step, point.valid_loss)
+                for point in history.epochs
+                if point.valid_loss is not None and math.isfinite(point.valid_loss)
+            ],
+            dtype=float,
+        ).reshape(-1, 2)
+        put_together(self._valid, x=valid[:, 0], y=valid[:, 1])
+        put(self._train_name, x_offset=-85 if len(valid) else 0, text=np.array(["train"]))
+        put(self._valid_name, text=np.array(["validation" if len(valid) else ""]))
+        low, high = run_range(history.losses, smoothed_S, valid[:, 1])
+        put_axis(self._loss_axis, round_ticks(low, high), min=low, max=high)
+        last = float(max(history.total_steps, len(history), 2))
+        put_axis(self._step_axis, round_ticks(0, last, 8), max=last)
+
+
+TABLE_STYLE = """<style>
+.lrw-table { max-height: 14em; overflow: auto; }
+.lrw-table table { border-collapse: collapse; }
+.lrw-table th, .lrw-table td {
+  padding: 2px 0 2px 24px; text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums;
+}
+.lrw-table th:first-child, .lrw-table td:first-child { padding-left: 0; }
+.lrw-table thead th { position: sticky; top: 0; background: var(--jp-layout-color0, white); }
+</style>"""
+
+
+def ending(message: str) -> str:
+    """How the run ended, as HTML."""
+    return f"<div>{html.escape(message)}</div>" if message else ""
+
+
+def epochs_table(history: "History") -> str:
+    """The epochs as HTML, the best one bold; no table before the end of the first."""
+    if not history.epochs:
+        return ""
+    metrics = list(dict.fromkeys(name for point in history.epochs for name in point.metrics))
+    best = history.best_epoch
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in ("epoch", "train loss", "valid loss", *metrics))
+    rows = []
+    for point in history.epochs:
+        valid = math.nan if point.valid_loss is None else point.valid_loss
+        numbers = (point.train_loss, valid, *(point.metrics.get(name, math.nan) for name in metrics))
+        cells = "".join(f"<td>{format_loss(number)}</td>" for number in numbers)
+        bold = " style='font-weight: bold'" if point is best else ""
+        rows.append(f"<tr{bold}><td>{point.epoch}</td>{cells}</tr>")
+    return (
+        f"{TABLE_STYLE}<div class='lrw-table'>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )

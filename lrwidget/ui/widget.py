@@ -1,0 +1,313 @@
+"""`LRWidget`: the views around a session, and the names a user types."""
+
+import difflib
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, TypeVar
+
+import ipywidgets
+import torch
+
+from lrwidget.engine.curve import LossCurve
+from lrwidget.engine.errors import LRWidgetError, known_options
+from lrwidget.engine.history import EpochPoint, History
+from lrwidget.engine.loop import Loop
+from lrwidget.engine.plan import Pick, Plan
+from lrwidget.engine.protocols import Loader, LossFn, LossStep, Metric, OptimizerLike, TrainStep
+from lrwidget.engine.step import Amp
+from lrwidget.engine.suggest import Advice
+from lrwidget.session import Session
+from lrwidget.state import LRState
+from lrwidget.ui import kernel
+from lrwidget.ui.bind import bind
+from lrwidget.ui.chart import LossChart
+from lrwidget.ui.controls import GroupTable, RunControls, StatusLine, Toolbar
+from lrwidget.ui.palette import close_all
+from lrwidget.ui.picture import Picture, curve_picture, run_picture
+from lrwidget.ui.runs import RunChart
+from lrwidget.ui.schedule import SchedulePreview
+
+ROOT_CLASS = "lrwidget"
+"""CSS class of everything the widget shows."""
+
+A = TypeVar("A")
+
+
+@known_options
+def attach(
+    model: Any,
+    optimizer: OptimizerLike | Sequence[OptimizerLike],
+    train_dl: Loader,
+    loss_fn: LossFn | None = None,
+    *,
+    valid_dl: Loader | None = None,
+    loss_step: LossStep | None = None,
+    train_step: TrainStep | None = None,
+    amp: Amp | None = None,
+    scaler: torch.amp.GradScaler | None = None,
+    accumulate: int = 1,
+    clip_grad_norm: float | None = None,
+    also: Sequence[Any] = (),
+    metrics: dict[str, Metric] | None = None,
+    names: Sequence[str] | None = None,
+    set_lrs: Callable[[tuple[float, ...]], object] | None = None,
+) -> "LRWidget":
+    """A widget for a training loop; showing it, or leaving it as the last line of a cell, is enough.
+
+    The arguments are those of `lrwidget.engine.loop.Loop`. Nothing is changed and nothing runs until a sweep or a
+    run is started.
+    """
+    loop = Loop(
+        model,
+        optimizer,
+        train_dl,
+        loss_fn,
+        valid_dl=valid_dl,
+        loss_step=loss_step,
+        train_step=train_step,
+        amp=amp,
+        scaler=scaler,
+        accumulate=accumulate,
+        clip_grad_norm=clip_grad_norm,
+        also=also,
+        metrics=metrics,
+        names=names,
+        set_lrs=set_lrs,
+    )
+    return LRWidget(loop)
+
+
+class LRWidget:
+    """A learning-rate finder for one training loop: sweep, pick, train.
+
+    Made by `lrwidget.attach` or `%lrfind`. What the buttons do, these methods do too; both act on the same session.
+
+    Args:
+        loop: the training loop.
+    """
+
+    def __init__(self, loop: Loop) -> None:
+        self._session = session = Session(loop, launch=kernel.launch)
+        self._chart = LossChart(
+            on_pick_max=self._told(session.pick_max),
+            on_drag=self._told(session.pick_group),
+            on_drop=self._told(self._drop),
+        )
+        self._status = StatusLine()
+        self._runs = RunChart()
+        self._controls = RunControls(
+            on_fine_tune=self._told(lambda: session.fine_tune()),
+            on_options=session.set_options,
+            on_copy_code=self._told(self.code),
+        )
+        self._toolbar = Toolbar(on_sweep=self._told(self._sweep_pressed), on_stop=self._told(session.stop))
+        groups, schedule = GroupTable(on_lr=session.pick_group), SchedulePreview()
+        self._views = (self._toolbar, self._chart, groups, schedule, self._controls, self._runs, self._status)
+        self._run_views: list[ipywidgets.Widget] = []
+        self._view = ipywidgets.VBox([view.view for view in self._views])
+        self._view.add_class(ROOT_CLASS)
+        self._picture = Picture(lambda: curve_picture(self.state))
+        self._run_picture = Picture(lambda: run_picture(self.state))
+        self._binding = bind(self.state, self._views, on_error=self._failed)
+        self.state.observe(self._picture.outdated, ["curve", "lrs", "phase"])
+        self.state.observe(self._run_picture.outdated, ["history", "phase"])
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse names that do not exist, because `w.maxlr = 3e-3` would pick nothing and say nothing."""
+        if not name.startswith("_") and not hasattr(type(self), name):
+            near = difflib.get_close_matches(name, ("max_lr", "lrs", "slice"), n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise AttributeError(f"Got w.{name} = ...; what can be assigned is max_lr, lrs and slice.{hint}")
+        super().__setattr__(name, value)
+
+    def __repr__(self) -> str:
+        lrs = ", ".join(f"{group.name} {lr:.2g}" for group, lr in zip(self.state.groups, self.lrs, strict=True))
+        return f"<LRWidget {self.state.title}: {self.state.phase}; {lrs}>"
+
+    @property
+    def view(self) -> ipywidgets.Widget:
+        """The ipywidget itself, to be put into a layout of one's own."""
+        return self._view
+
+    # What was picked -----------------------------------------------------------------------------------------------
+
+    @property
+    def max_lr(self) -> float:
+        """LR of the fastest group. Assigning moves all markers, and keeps the ratios between groups."""
+        return float(max(self.lrs))
+
+    @max_lr.setter
+    def max_lr(self, lr: float) -> None:
+        self._session.pick_max(lr)
+
+    @property
+    def lrs(self) -> tuple[float, ...]:
+        """One LR per group, in optimizer order. Assignable: one per group, a slice, or one for all."""
+        return tuple(self.state.lrs)
+
+    @lrs.setter
+    def lrs(self, lrs: Pick) -> None:
+        self._session.pick(lrs)
+
+    @property
+    def slice(self) -> "slice[float, float, None]":
+        """`slice(first group's LR, last group's LR)`, in fastai's meaning; assigning spreads the groups over it."""
+        return slice(self.lrs[0], self.lrs[-1])
+
+    @slice.setter
+    def slice(self, bounds: Pick) -> None:
+        self._session.pick(bounds)
+
+    # What was found ------------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> LRState:
+        """All that the screen shows; observe it, but leave writing it to the widget."""
+        return self._session.state
+
+    @property
+    def curve(self) -> LossCurve | None:
+        """The last sweep's points, or those so far; None before the first."""
+        return self.state.curve
+
+    @property
+    def advice(self) -> Advice | None:
+        """Every rule's suggestion for the last sweep; None before one has ended."""
+        return self.state.advice
+
+    @property
+    def history(self) -> History | None:
+        """The last run, or the one that is under way; None before the first."""
+        return self.state.history
+
+    # What can be done ----------------------------------------------------------------------------------------------
+
+    def sweep(self, **changes: Any) -> None:
+        """Start a range test.
+
+        Args:
+            **changes: `start_lr`, `end_lr`, `num_steps`, `mode`, `smoothing`, `diverge_ratio`; what is left out is as
+                in the last sweep, or on the screen. See `lrwidget.engine.sweep.SweepConfig`. And for this sweep
+                alone: `verify=True` proves afterwards that all was given back, `snapshot="cpu"` keeps the copies there.
+
+        In a notebook this returns at once when it ends a cell, and the next cell waits until the model has been given
+        back. Elsewhere it returns when the sweep is over.
+        """
+        self._session.sweep(**changes)
+
+    def stop(self) -> None:
+        """End the running sweep or run at its next step; without one, nothing happens."""
+        self._session.stop()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Return when nothing runs any more.
+
+        Raises:
+            Exception: what the user's own code raised in the job.
+            TimeoutError: after `timeout` seconds.
+        """
+        if self._session.job is not None:
+            self._session.job.wait(timeout)
+
+    def split(self, n: int = 3, *, by: Any = None, per_layer: bool = False) -> None:
+        """A marker for every group of layers: regroup the attached optimizer, in place and with its state.
+
+        For an optimizer made from `model.parameters()`. `w.unsplit()` puts its own groups back exactly.
+
+        Args:
+            n: how many groups from stem to head; default 3.
+            by: the layers of each group by name, as a mapping, or a function of the model; see
+                `lrwidget.layer_groups`.
+            per_layer: a group for every layer, so that LRs rise inside each part, too.
+        """
+        self._session.split(n, by=by, per_layer=per_layer)
+
+    def unsplit(self) -> None:
+        """Undo `split`: the optimizer's own group dicts again, in their order."""
+        self._session.unsplit()
+
+    def plan(self, epochs: int | None = None, *, steps: int | None = None, **options: Any) -> Plan:
+        """The pick as a plan, a frozen value: what `fine_tune` with the same arguments would do.
+
+        Args:
+            epochs: passes over `train_dl`; default: what the screen says.
+            steps: optimizer steps, in place of epochs; needed when the loader has no length.
+            **options: of `lrwidget.one_cycle`, in place of what the screen says: `preset`, `pct_start`, `div`,
+                `div_final`, `momentum`, `anneal`, `phases`; and `freeze_epochs`.
+        """
+        return self._session.plan(epochs, steps=steps, **options)
+
+    def code(self, epochs: int | None = None, *, steps: int | None = None, **options: Any) -> str:
+        """A training loop in plain PyTorch that does what the screen says, without lrwidget.
+
+        It has the accumulation, clipping and amp of this widget's loop; `loss_step` and `train_step` are called by
+        these names. The arguments are those of `plan`.
+        """
+        return self._session.code(epochs, steps=steps, **options)
+
+    def fine_tune(self, epochs: int | None = None, *, steps: int | None = None, **options: Any) -> None:
+        """Train with exactly what is on the screen; the arguments are those of `plan`.
+
+        Returns as `sweep` does; `w.history` has every step and epoch. With a `valid_dl` the weights of the best epoch
+        are kept for `w.restore_best()`.
+        """
+        self._session.plan(epochs, steps=steps, **options)  # what cannot be is said before anything is shown
+        self._show_run()
+        self._session.fine_tune(epochs, steps=steps, **options)
+
+    def restore_best(self) -> EpochPoint | None:
+        """Put the weights of the last run's best epoch into the model; that epoch, or None when none was kept."""
+        return self._session.restore_best()
+
+    def close(self) -> None:
+        """Stop what runs, and take the widget and all its views off the screen."""
+        self._session.stop()
+        self._binding.close()
+        self.state.unobserve_all()
+        for view in self._views:
+            view.close()
+        close_all(*self._run_views, self.view)
+
+    # How it is shown -----------------------------------------------------------------------------------------------
+
+    def show(self) -> None:
+        """Display the widget here, with a picture behind it that stays when there is no kernel."""
+        self._picture.show_behind(self.view, f"lrwidget: {self.state.title}")  # what stays true of it
+
+    def _ipython_display_(self) -> None:
+        if not self._picture.was_shown_in_this_cell():
+            self.show()
+
+    def _show_run(self) -> None:
+        if kernel.in_cell():
+            self._run_picture.show_behind(self._run_view(), "training")
+
+    def _run_view(self) -> ipywidgets.Widget:
+        """The part of the screen that matters while training, to be shown under the cell that started it."""
+        view = ipywidgets.VBox([self._toolbar.view, self._runs.view, self._status.view])
+        view.add_class(ROOT_CLASS)
+        self._run_views.append(view)
+        return view
+
+    def _told(self, act: Callable[..., Any]) -> Callable[..., Any]:
+        """The same for a view: what goes wrong is shown in the status line, because nobody is there to catch it."""
+
+        @wraps(act)
+        def tell(*args: Any) -> Any:
+            try:
+                return act(*args)
+            except LRWidgetError as error:
+                self.state.failed, self.state.error, self.state.message = True, "", str(error)
+                return None
+
+        return tell
+
+    def _drop(self, index: int, lr: float) -> None:
+        self._session.pick_group(index, lr)
+        self._picture.outdated()
+
+    def _sweep_pressed(self, start_lr: float, end_lr: float, num_steps: int) -> None:
+        self._session.sweep(start_lr=start_lr, end_lr=end_lr, num_steps=num_steps)
+
+    def _failed(self, error: Exception) -> None:
+        self.state.error = f"A part of the screen could not be drawn ({type(error).__name__}: {error})."

@@ -1,0 +1,105 @@
+"""The chart of a run: its losses, its epochs."""
+
+import numpy as np
+import pytest
+
+from lrwidget.ui.palette import TEXT
+from lrwidget.ui.runs import RunChart
+from tests.ui.states import a_history, a_state
+
+
+@pytest.fixture
+def chart() -> RunChart:
+    return RunChart()
+
+
+def test_there_is_nothing_before_the_first_run(chart: RunChart) -> None:
+    chart.render(a_state())
+    assert chart.view.children == ()
+    chart.render(a_state(history=a_history(steps=0)))
+    assert chart.view.children == ()
+
+
+def test_raw_and_smoothed_losses_are_drawn_by_step(chart: RunChart) -> None:
+    history = a_history(steps=100)
+    chart.render(a_state(history=history))
+    raw, train = chart.figure.marks[:2]
+    np.testing.assert_array_equal(raw.y, history.losses)
+    np.testing.assert_array_equal(train.y, history.smoothed)
+    assert (raw.x[0], raw.x[-1]) == (1, 100)
+    assert chart.figure in chart.view.children
+
+
+def test_the_axis_is_as_long_as_the_run_will_be(chart: RunChart) -> None:
+    chart.render(a_state(history=a_history(steps=100)))
+    assert chart.figure.axes[0].scale.max == 200
+
+
+def test_validation_is_drawn_where_epochs_end(chart: RunChart) -> None:
+    chart.render(a_state(history=a_history(epochs=3)))
+    valid = chart.figure.marks[2]
+    assert list(valid.x) == [20, 40, 60]
+    assert list(valid.y) == pytest.approx([1.1, 1.0, 1.1])
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_points_on_the_edge_are_drawn_whole_and_no_name_lies_on_a_curve(chart: RunChart, epochs: int) -> None:
+    chart.render(a_state(history=a_history(epochs=epochs)))
+    _, _, valid, *names = chart.figure.marks
+    assert not valid.apply_clip
+    assert {str(name.text[0]): name.colors for name in names} == {"train": [TEXT], "validation": valid.colors}
+    for name in names:  # above the plot, in the margin
+        assert name.y[0] == name.scales["y"].max and name.y_offset < 0 and not name.apply_clip
+        assert chart.figure.fig_margin["top"] >= name.default_size - name.y_offset
+    train, validation = names
+    assert validation.x_offset - train.x_offset > 70  # beside each other
+
+
+def test_without_validation_it_has_no_name(chart: RunChart) -> None:
+    chart.render(a_state(history=a_history()))
+    assert [str(name.text[0]) for name in chart.figure.marks[3:]] == ["train", ""]
+
+
+def test_how_the_run_ended_stays_below_it_when_the_status_says_something_else(chart: RunChart) -> None:
+    chart.render(a_state(history=a_history(), run_message="Trained all <b>.", message="Sweeping."))
+    assert "Trained all &lt;b&gt;." in chart.view.children[1].value
+
+
+def test_numbers_of_the_table_stand_in_columns_on_the_right(chart: RunChart) -> None:
+    chart.render(a_state(history=a_history(epochs=1)))
+    said = chart.view.children[1].value
+    assert "text-align: right" in said and "padding: 2px 0 2px 24px" in said
+
+
+def test_a_long_run_travels_as_few_points(chart: RunChart) -> None:
+    chart.render(a_state(history=a_history(steps=50_000)))
+    assert all(len(line.x) <= 600 for line in chart.figure.marks[:2])
+
+
+def test_a_run_that_blew_up_still_has_an_axis(chart: RunChart) -> None:
+    history = a_history(steps=50)
+    losses = history.losses.copy()
+    losses[30:] = np.nan
+    object.__setattr__(history, "losses", losses)
+    chart.render(a_state(history=history))
+    scale = chart.figure.axes[1].scale
+    assert np.isfinite([scale.min, scale.max]).all() and scale.min < scale.max
+
+
+def test_the_table_has_every_epoch_and_the_best_one_bold(chart: RunChart) -> None:
+    chart.render(a_state(history=a_history(epochs=3, accuracy=0.75)))
+    rows = chart.view.children[1].value.split("<tr")[2:]
+    assert len(rows) == 3
+    assert ["bold" in row for row in rows] == [False, True, False]
+    assert all("<td>0.75</td>" in row for row in rows)
+
+
+def test_names_of_metrics_are_escaped(chart: RunChart) -> None:
+    chart.render(a_state(history=a_history(epochs=1, **{"<script>": 1.0})))
+    assert "&lt;script&gt;" in chart.view.children[1].value
+    assert "<script>" not in chart.view.children[1].value
+
+
+def test_closing_closes_the_figure_though_it_was_never_shown(chart: RunChart) -> None:
+    chart.close()
+    assert chart.figure.comm is None
