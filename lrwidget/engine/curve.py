@@ -225,6 +225,8 @@ class LossCurve:
         num_steps: Steps that were planned; never less than the number of points.
         seconds: How long the sweep took.
         given_back: Whether a comparison after the sweep found everything as before; None when none was asked for.
+        gradient_shares: (G,) share of each group in the squared gradient norm at the first step, whose weights are the
+            current ones: `‖g_G‖² / ‖g‖²`, adding up to 1. Empty when the gradients could not be seen.
     """
 
     lrs: FloatArray
@@ -236,6 +238,7 @@ class LossCurve:
     num_steps: int = 0
     seconds: float = 0.0
     given_back: bool | None = None
+    gradient_shares: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         lrs, losses = frozen_floats("lrs", self.lrs), frozen_floats("losses", self.losses)
@@ -255,6 +258,7 @@ class LossCurve:
         put(self, "names", tuple(self.names))
         put(self, "num_steps", max(int(self.num_steps), len(lrs)))
         put(self, "seconds", float(self.seconds))
+        put(self, "gradient_shares", tuple(float(share) for share in self.gradient_shares))
 
     @classmethod
     def from_arrays(cls, lrs: npt.ArrayLike, losses: npt.ArrayLike, **extras: Any) -> Self:
@@ -354,7 +358,8 @@ class LossCurve:
         """The fields as strict JSON can hold them: NaN and infinities as strings."""
         plain: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         plain["lrs"], plain["losses"] = pack_floats(self.lrs), pack_floats(self.losses)
-        plain["ratios"], plain["names"] = list(self.ratios), list(self.names)
+        for name in ("ratios", "names", "gradient_shares"):
+            plain[name] = list(plain[name])
         plain["stop_reason"] = None if self.stop_reason is None else self.stop_reason.value
         return plain
 

@@ -109,3 +109,20 @@ def close_all(*roots: Any) -> None:
 def nothing() -> npt.NDArray[np.float64]:
     """No points."""
     return np.array([], dtype=np.float64)
+
+
+def button(label: str, icon: str, hint: str, style: str) -> ipywidgets.Button:
+    """A button as wide as its label needs."""
+    return ipywidgets.Button(
+        description=label,
+        icon=icon,
+        tooltip=hint,
+        button_style=style,
+        layout=ipywidgets.Layout(width="auto", min_width="90px"),
+    )
+
+
+def wrapped(children: Sequence[ipywidgets.Widget]) -> ipywidgets.Box:
+    """A row that goes on in the next line where the page is narrow."""
+    layout = ipywidgets.Layout(flex_flow="row wrap", align_items="center", grid_gap="2px 10px")
+    return ipywidgets.HBox(children, layout=layout)

@@ -21,11 +21,14 @@ from lrwidget.state import LRState
 from lrwidget.ui import kernel
 from lrwidget.ui.bind import bind
 from lrwidget.ui.chart import LossChart
-from lrwidget.ui.controls import GroupTable, RunControls, StatusLine, Toolbar
+from lrwidget.ui.group_table import GroupTable
 from lrwidget.ui.palette import close_all
 from lrwidget.ui.picture import Picture, curve_picture, run_picture
+from lrwidget.ui.run_controls import RunControls
 from lrwidget.ui.runs import RunChart
 from lrwidget.ui.schedule import SchedulePreview
+from lrwidget.ui.status import StatusLine
+from lrwidget.ui.toolbar import Toolbar
 
 ROOT_CLASS = "lrwidget"
 """CSS class of everything the widget shows."""

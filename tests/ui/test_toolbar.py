@@ -1,0 +1,124 @@
+"""The toolbar: what it shows of a state, and what it tells of a user."""
+
+from typing import Any
+
+import pytest
+
+from lrwidget.engine.sweep import SweepConfig
+from lrwidget.state import Phase, Progress
+from lrwidget.ui.toolbar import Toolbar
+from tests.ui.hands import INSTANCES, press, texts_of, type_into
+from tests.ui.states import a_state
+
+
+class Bar(Toolbar):
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+        super().__init__(on_sweep=lambda *range_: self.told.append(range_), on_stop=lambda: self.told.append("stop"))
+
+
+@pytest.fixture
+def bar() -> Bar:
+    bar = Bar()
+    bar.render(a_state())
+    return bar
+
+
+def test_sweep_tells_the_range_on_the_screen(bar: Bar) -> None:
+    bar.render(a_state(config=SweepConfig(start_lr=1e-6, end_lr=2.0, num_steps=50)))
+    press(bar.sweep)
+    type_into(bar.start_lr, "3e-4")
+    type_into(bar.steps, "200")
+    press(bar.sweep)
+    assert bar.told == [(1e-6, 2.0, 50), (3e-4, 2.0, 200)]
+
+
+def test_the_exact_range_is_kept_behind_a_short_text(bar: Bar) -> None:
+    bar.render(a_state(config=SweepConfig(start_lr=1.23456789e-6)))
+    assert bar.start_lr.view.value == "1.2e-6"
+    press(bar.sweep)
+    assert bar.told[0][0] == 1.23456789e-6
+
+
+@pytest.mark.parametrize(
+    ("phase", "stopping", "sweep", "stop"),
+    [
+        (Phase.IDLE, False, True, False),
+        (Phase.SWEEPING, False, False, True),
+        (Phase.SWEEPING, True, False, False),
+        (Phase.TRAINING, False, False, True),
+    ],
+)
+def test_buttons_can_be_pressed_when_they_would_do_something(
+    bar: Bar, phase: Phase, stopping: bool, sweep: bool, stop: bool
+) -> None:
+    bar.render(a_state(phase=phase, stopping=stopping))
+    assert (not bar.sweep.disabled, not bar.stop.disabled) == (sweep, stop)
+
+
+def test_stop_tells_and_shows_that_it_was_heard(bar: Bar) -> None:
+    press(bar.stop)
+    assert bar.told == ["stop"]
+    bar.render(a_state(phase=Phase.SWEEPING, stopping=True))
+    assert "Stopping" in bar.stop.description
+
+
+def test_progress_tells_steps_loss_and_time_left(bar: Bar) -> None:
+    bar.render(a_state(phase=Phase.SWEEPING, progress=Progress(step=62, total=100, loss=1.8321, seconds_left=64.0)))
+    said = texts_of(bar.view)
+    assert "62/100" in said and "1.832" in said and "1:04 left" in said
+    bar.render(a_state())
+    assert "62/100" not in texts_of(bar.view)
+
+
+def test_a_backward_range_is_answered_and_not_swept(bar: Bar) -> None:
+    type_into(bar.start_lr, "10")
+    type_into(bar.end_lr, "1e-3")
+    press(bar.sweep)
+    assert not bar.told
+    assert "expected to go upwards" in texts_of(bar.view)
+
+
+@pytest.mark.parametrize("text", ["", "fast", "-1", "0", "nan", "inf", "1001", "1e30", "<b>1</b>"])
+def test_a_text_that_is_no_lr_is_answered_and_the_field_has_its_value_again(bar: Bar, text: str) -> None:
+    type_into(bar.start_lr, text)
+    assert bar.start_lr.view.value == "1e-7"
+    said = texts_of(bar.view)
+    assert "expected a number above 0" in said
+    assert "<b>1" not in said
+    press(bar.sweep)
+    assert bar.told == [(1e-7, 10.0, 100)]
+
+
+@pytest.mark.parametrize("text", ["1", "100001", "1e9", "2.5"])
+def test_steps_that_no_sweep_should_have_are_answered(bar: Bar, text: str) -> None:
+    type_into(bar.steps, text)
+    assert "2 to 100000" in texts_of(bar.view) and bar.steps.view.value == "100"
+    type_into(bar.steps, "100000")
+    assert bar.steps.value == 100_000
+
+
+def test_the_longest_texts_have_room_in_their_fields(bar: Bar) -> None:
+    for field, longest in ((bar.start_lr, "1.2e-17"), (bar.end_lr, "0.00012"), (bar.steps, "100000")):
+        width = int(field.view.layout.width.removesuffix("px"))
+        assert width > 9 * len(longest) + 8 * len(field.view.description) + 18, field.view.description
+
+
+def test_a_good_text_takes_the_answer_to_a_bad_one_away(bar: Bar) -> None:
+    type_into(bar.steps, "1.5")
+    assert "whole number" in texts_of(bar.view)
+    type_into(bar.steps, "15")
+    assert "whole number" not in texts_of(bar.view)
+
+
+def test_the_title_is_escaped(bar: Bar) -> None:
+    bar.render(a_state(title="Net<img src=x>"))
+    assert "Net&lt;img" in texts_of(bar.view) and "<img" not in texts_of(bar.view)
+
+
+def test_closing_leaves_no_widget_behind() -> None:
+    before = set(INSTANCES)
+    view = Bar()
+    view.render(a_state())
+    view.close()
+    assert set(INSTANCES) == before
