@@ -1,6 +1,14 @@
-"""What every test shares: cheap tests first, and a `gpu` test only where there is a GPU."""
+"""What every test shares: cheap tests first, a `gpu` test only where there is a GPU, the same draws at every run."""
+
+import os
 
 import pytest
+from hypothesis import settings
+
+# A failure must be about the code that changed, not about a number nobody drew before. DRAWS=random goes looking.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("random", deadline=None)
+settings.load_profile(os.environ.get("DRAWS", "same"))
 
 # A failure in the engine should be seen before a minute is spent in a browser. The browser comes last for a second
 # reason: Playwright keeps an event loop running in the main thread until the session ends.

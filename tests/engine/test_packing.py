@@ -49,7 +49,7 @@ def same(a: Any, b: Any) -> bool:
     return bool(a == b)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(trees)
 def test_any_tree_comes_back_of_the_same_types_and_bits(tree: Any) -> None:
     assert same(there_and_back(tree), tree)

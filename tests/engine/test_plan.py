@@ -407,7 +407,7 @@ picks = st.floats(1e-8, 10) | st.builds(slice, st.floats(1e-8, 10), st.floats(1e
 lengths = st.integers(1, 12) | st.integers(13, 200)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(pick=picks, total_steps=lengths, groups=st.integers(1, 3), options=shapes)
 def test_lrs_climb_to_their_highest_once_and_stay_within_it(
     pick: object, total_steps: int, groups: int, options: dict[str, object]
@@ -430,7 +430,7 @@ def test_lrs_climb_to_their_highest_once_and_stay_within_it(
         assert (np.diff(lrs[peak:, 0]) <= slack).all()
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(pick=picks, total_steps=lengths, groups=st.integers(1, 3), options=shapes, freeze=st.booleans())
 def test_a_plan_read_back_from_json_is_the_same(
     pick: object, total_steps: int, groups: int, options: dict[str, object], freeze: bool
