@@ -2,12 +2,16 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
+
+PAUSE_S = 0.02
+"""Seconds between two looks at whether a pause is over: a hand does not feel it, and a processor neither."""
 
 
 class Job(Generic[T]):
@@ -16,6 +20,10 @@ class Job(Generic[T]):
     Args:
         name: what it is, for messages: "sweep", "run".
         work: gets the job, asks `job.should_stop()` at every step boundary, returns the result.
+
+    Attributes:
+        interrupted: whether it was the interrupt key that stopped it.
+        seconds_paused: how long it has waited in pauses that are over.
     """
 
     def __init__(self, name: str, work: Callable[["Job[T]"], T]) -> None:
@@ -25,8 +33,11 @@ class Job(Generic[T]):
         self._lock = threading.Lock()
         self._callbacks: list[Callable[[], object]] = []
         self._begun = False
-        # A plain flag, not an event: an interrupt may come while another one is being handled, and an event has a lock.
+        # Plain flags, not events: an interrupt may come while another one is being handled, and an event has a lock.
         self._stopping = False
+        self._pausing = False
+        self._thread: threading.Thread | None = None
+        self.seconds_paused = 0.0
         self._over = threading.Event()
         self._result: T | None = None
         self._error: BaseException | None = None
@@ -45,8 +56,30 @@ class Job(Generic[T]):
         return self._error
 
     def should_stop(self) -> bool:
-        """Whether it was asked to stop; cheap enough for every step."""
+        """Whether it was asked to stop; cheap enough for every step. Returns when a pause is over."""
+        if self._pausing:
+            self._wait_out_the_pause()
         return self._stopping
+
+    def pause(self) -> None:
+        """Ask it to wait at the next step boundary, for `resume` or `stop`.
+
+        Raises:
+            RuntimeError: it runs on the calling thread, where nobody could end the pause.
+        """
+        if self._thread is threading.current_thread():
+            raise RuntimeError(f"The {self.name} runs on this thread, which would wait for itself.")
+        self._pausing = True
+
+    def resume(self) -> None:
+        """Go on after a pause; without one, nothing happens."""
+        self._pausing = False
+
+    def _wait_out_the_pause(self) -> None:
+        began = time.monotonic()
+        while self._pausing and not self._stopping:
+            time.sleep(PAUSE_S)
+        self.seconds_paused += time.monotonic() - began
 
     def stop(self, *, interrupted: bool = False) -> None:
         """Ask it to end at the next step boundary. Returns at once, also in a signal handler; asking twice is no harm.
@@ -82,6 +115,7 @@ class Job(Generic[T]):
         """Do the work on the calling thread and keep what comes of it. Called once, by a launcher."""
         if not self._begin():
             return
+        self._thread = threading.current_thread()
         try:
             self._result = self._work(self)
         except BaseException as error:

@@ -6,20 +6,24 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lrwidget.engine.batches import length
 from lrwidget.engine.curve import LossCurve, LossTracker, StopReason, beta_for
 from lrwidget.engine.errors import BusyError, InputError, LRWidgetError, told, unknown_option
-from lrwidget.engine.fit import Run, RunPoint, steps_per_epoch
+from lrwidget.engine.fit import Run, RunPoint, ignore, steps_per_epoch
 from lrwidget.engine.history import EpochPoint, History
 from lrwidget.engine.layers import layer_groups
 from lrwidget.engine.loop import Loop
-from lrwidget.engine.picking import moved, scaled
 from lrwidget.engine.plan import Pick, Plan, one_cycle, resolve_lrs
+from lrwidget.engine.suggest import Advice
 from lrwidget.engine.sweep import Sweep, SweepConfig, SweepPoint
 from lrwidget.jobs import Job, Launcher, Turn, run_inline
-from lrwidget.state import LRState, Phase, Progress, RunOptions
+from lrwidget.picks import Picked, Picks
+from lrwidget.state import KeptSweep, LRState, Phase, Progress, RunOptions
+
+if TYPE_CHECKING:
+    import os
 
 T = TypeVar("T")
 
@@ -28,6 +32,16 @@ START_LR = 1e-3
 
 REFRESH_S = 0.08
 """Seconds between two looks at a running job: a dozen a second, by the clock and not by the step."""
+
+SCREEN_SHARE, SLOWEST_REFRESH_S = 0.02, 0.5
+"""How much of a job's time may go into showing it, unless the screen would stand still for half a second."""
+
+LONGEST_NAME = 60
+"""Letters of a sweep's name: what fits into its row."""
+
+CANNOT_PAUSE = (
+    "expected one from another thread, as a button's, because nothing here could end it. Call stop() instead."
+)
 
 WATCHER_FAILED = "Something that watches the state failed; the job goes on."
 
@@ -38,8 +52,12 @@ turn = Turn()
 
 OPTION_NAMES = frozenset(f.name for f in fields(RunOptions))
 
-PLAN_OPTIONS = ("preset", "pct_start", "div", "div_final", "momentum", "anneal", "phases", "freeze_epochs")
+SHAPE_OPTIONS = ("preset", "pct_start", "div", "div_final", "momentum", "anneal", "phases")
+
+PLAN_OPTIONS = (*SHAPE_OPTIONS, "freeze_epochs", "frozen")
 """Keywords of `Session.plan`: those of `one_cycle`, with the frozen part in epochs."""
+
+AS_BEFORE = "The model is as it was before."
 
 BUSY = """Got a request for a {wanted} while a {running} has the model; expected one at a time. Wait for it, or stop it
 first (w.stop(), or the Stop button)."""
@@ -73,41 +91,61 @@ class Session:
         self._clock = clock
         # Held while the state is read and assigned, never while a job runs: traitlets knows nothing of threads.
         self._lock = threading.RLock()
-        self._by_hand: set[int] = set()
-        self._picked = False
+        self._picks = Picks(_usable(loop.lrs()))
+        self._sweeps_done = 0
         self._run: Run | None = None
         self.state = LRState(groups=loop.groups, title=_title(loop), config=SweepConfig(), options=RunOptions())
         self.state.message = "Sweep to see the loss at every learning rate, or drag the markers and train."
-        self._set_lrs(_usable(loop.lrs()))
-        self._picked = False
+        self._show_pick()
 
     # Picking -------------------------------------------------------------------------------------------------------
 
     def pick(self, pick: Pick) -> None:
         """Set the LR of every group: one for all, a slice, or one per group."""
         with self._lock:
-            self._set_lrs(resolve_lrs(pick, len(self.loop.groups)))
-            self._by_hand.clear()
+            self._take(Picked(lrs=resolve_lrs(pick, len(self.loop.groups))))
 
     def pick_max(self, lr: float) -> None:
         """Move all markers together so that the fastest group's is at `lr`."""
         with self._lock:
-            self._set_lrs(scaled(self.state.lrs, _positive(lr)))
+            self._take(self._picks.scaled(_positive(lr)))
 
-    def pick_group(self, index: int, lr: float) -> None:
-        """Move one group's marker; the inner ones follow the outer ones unless they were moved by hand."""
+    def pick_group(self, index: int, lr: float, *, dragging: bool = False) -> None:
+        """Move one group's marker, and others with it: see `Picks.moved`.
+
+        Args:
+            index: which group, in optimizer order.
+            lr: where to.
+            dragging: more of the same drag will follow; the last one comes without.
+        """
         with self._lock:
-            if 0 < index < len(self.loop.groups) - 1:
-                self._by_hand.add(index)
-            self._set_lrs(moved(self.state.lrs, index, _positive(lr), self._by_hand))
+            moved = self._picks.moved(index, _positive(lr), together=self.state.together)
+            self._take(moved, dragging=dragging)
 
     def reset_pick(self) -> None:
-        """Back to the recommendation of the last sweep, or to the optimizer's own LRs without one."""
+        """Back to the recommendation of the chosen sweep, or to the optimizer's own LRs without one."""
         with self._lock:
-            self._by_hand.clear()
-            self._set_lrs(_usable([group.lr for group in self.loop.groups]))
-            self._picked = False
-            self._take_recommendation()
+            own = Picks(_usable([group.lr for group in self.loop.groups]))
+            advice = self.state.advice
+            lr = None if advice is None else advice.recommended.lr
+            self._take(own.now if lr is None else own.scaled(lr, chosen=False))
+
+    def undo(self) -> None:
+        """Take the last pick back; without one, nothing happens."""
+        with self._lock:
+            if self._picks.undo():
+                self._show_pick()
+
+    def redo(self) -> None:
+        """Take an undone pick again; without one, nothing happens."""
+        with self._lock:
+            if self._picks.redo():
+                self._show_pick()
+
+    def set_together(self, together: bool) -> None:
+        """Whether a dragged marker takes all others along."""
+        with self._lock:
+            self.state.together = together
 
     # Groups --------------------------------------------------------------------------------------------------------
 
@@ -136,20 +174,85 @@ class Session:
             run_inline(job)
         finally:
             turn.give_back(job)
+        with self._lock, self.state.hold_trait_notifications():
+            self.state.frozen = ()
+            self.state.groups = self.loop.groups
+            self.state.title = _title(self.loop)
+            self._picks = Picks(_usable(self.loop.lrs()))
+            self._show_pick()
+
+    def rename_group(self, index: int, name: str) -> None:
+        """Call a group something else, on the screen and in plans and curves to come."""
         with self._lock:
-            self._by_hand.clear()
+            self.loop.rename(index, name)
             with self.state.hold_trait_notifications():
                 self.state.groups = self.loop.groups
-                self.state.title = _title(self.loop)
-                self._set_lrs(_usable(self.loop.lrs()))
-            self._picked = False
+                self._show_plan(self._preview())
+
+    def freeze(self, index: int, frozen: bool) -> None:
+        """Say whether a group stays as it is in the next run.
+
+        Raises:
+            InputError: no group would train.
+        """
+        with self._lock:
+            now = self.state.frozen or (False,) * len(self.loop.groups)
+            frozen_G = tuple(frozen if i == index else still for i, still in enumerate(now))
+            plan = self._preview(frozen=frozen_G)
+            with self.state.hold_trait_notifications():
+                self.state.frozen = frozen_G
+                self._show_plan(plan)
+
+    # Kept sweeps ---------------------------------------------------------------------------------------------------
+
+    def choose_sweep(self, index: int) -> None:
+        """Show one of the kept sweeps, with its advice; markers that nobody has moved go to its recommendation."""
+        with self._lock:
+            self._check_kept(index)
+            self._show_kept(index)
+
+    def remove_sweep(self, index: int) -> None:
+        """Keep a sweep no longer; when it was the chosen one, the last of the others is."""
+        with self._lock:
+            self._check_kept(index)
+            kept = [sweep for i, sweep in enumerate(self.state.sweeps) if i != index]
+            chosen = self.state.chosen
+            with self.state.hold_trait_notifications():
+                self.state.chosen, self.state.sweeps = None, tuple(kept)
+                if chosen is not None and chosen != index:
+                    self.state.chosen = chosen - (chosen > index)
+                elif chosen is not None:
+                    self._show_kept(len(kept) - 1 if kept else None)
+
+    def rename_sweep(self, index: int, name: str) -> None:
+        """Call a kept sweep something else."""
+        with self._lock:
+            self._check_kept(index)
+            named = replace(self.state.sweeps[index], name=_name(name))
+            self.state.sweeps = tuple(named if i == index else sweep for i, sweep in enumerate(self.state.sweeps))
+
+    def _check_kept(self, index: int) -> None:
+        if self.state.phase is Phase.SWEEPING:
+            raise BusyError("Got a request for a kept sweep while another one runs; expected to wait for its end.")
+        if not 0 <= index < len(self.state.sweeps):
+            raise InputError(f"Got sweep {index}; expected one of the {len(self.state.sweeps)} kept, counted from 0.")
+
+    def _show_kept(self, index: int | None) -> None:
+        kept = None if index is None else self.state.sweeps[index]
+        self._show(
+            chosen=index,
+            curve=kept and kept.curve,
+            advice=kept and kept.advice,
+            sweep_message="" if kept is None else f"{kept.curve.note} {AS_BEFORE}",
+        )
+        self._take_recommendation()
 
     # The plan ------------------------------------------------------------------------------------------------------
 
     def set_options(self, options: RunOptions) -> None:
         """Set how the pick becomes a plan; what no plan can have is refused and nothing changes."""
         with self._lock:
-            plan = self._preview(self.state.lrs, options)
+            plan = self._preview(options=options)
             with self.state.hold_trait_notifications():
                 self.state.options = options
                 self._show_plan(plan)
@@ -161,10 +264,10 @@ class Session:
             epochs: passes over the training loader; default: what the screen says.
             steps: optimizer steps, instead of epochs; needed when the loader has no length.
             **options: `preset`, `pct_start`, `div`, `div_final`, `freeze_epochs`, `momentum`, `anneal`, `phases`,
-                instead of what the screen says.
+                `frozen` (one bool per group), instead of what the screen says.
         """
         with self._lock:
-            return self._resolve(self.state.lrs, self.state.options, epochs, steps, options)
+            return self._resolve(self.state.options, epochs, steps, options)
 
     def code(self, epochs: int | None = None, *, steps: int | None = None, **options: Any) -> str:
         """The plan as a program in plain PyTorch, with the steps of this loop; the arguments are those of `plan`."""
@@ -199,6 +302,7 @@ class Session:
             config=config,
             curve=None,
             advice=None,
+            chosen=None,
             failed=False,
             error="",
             sweep_message="",
@@ -207,17 +311,39 @@ class Session:
             progress=Progress(step=0, total=config.num_steps),
         )
 
-    def fine_tune(self, epochs: int | None = None, *, steps: int | None = None, **options: Any) -> Job[History]:
-        """Start a training with exactly the plan that `plan()` gives for the same arguments."""
+    def fine_tune(
+        self,
+        epochs: int | None = None,
+        *,
+        steps: int | None = None,
+        keep_best: bool = True,
+        patience: int | None = None,
+        checkpoint_dir: "str | os.PathLike[str] | None" = None,
+        checkpoint_every: int | None = None,
+        on_step: Callable[[RunPoint], object] = ignore,
+        on_epoch: Callable[[EpochPoint], object] = ignore,
+        **options: Any,
+    ) -> Job[History]:
+        """Start a training with exactly the plan that `plan()` gives for the same arguments.
+
+        What is not of the plan is as in `lrwidget.fit`; `keep_best` keeps the weights for `restore_best()`.
+        """
         with self._lock:
-            plan = self._resolve(self.state.lrs, self.state.options, epochs, steps, options)
+            plan = self._resolve(self.state.options, epochs, steps, options)
             shown: dict[str, Any] = {name: value for name, value in options.items() if name in OPTION_NAMES}
             if epochs is not None:
                 shown["epochs"] = epochs
             shown_options = replace(self.state.options, **shown)
-        run = Run(self.loop, plan, keep_best=self.loop.valid_dl is not None)
+        run = Run(
+            self.loop,
+            plan,
+            keep_best=keep_best,
+            patience=patience,
+            checkpoint_dir=checkpoint_dir,
+            checkpoint_every=checkpoint_every,
+        )
         return self._start(
-            Job("run", lambda job: self._train(job, run)),
+            Job("run", lambda job: self._train(job, run, on_step, on_epoch)),
             options=shown_options,
             plan=plan,
             history=run.history(),
@@ -228,6 +354,33 @@ class Session:
             phase=Phase.TRAINING,
             progress=Progress(step=0, total=plan.total_steps),
         )
+
+    def pause(self) -> None:
+        """Ask the running job to wait at its next step boundary, and keep the model; without one, nothing happens.
+
+        Raises:
+            InputError: the job runs in the calling thread, where nothing could end the pause.
+        """
+        job = self.job
+        if job is None or not job.running:
+            return
+        try:
+            job.pause()
+        except RuntimeError as error:
+            raise InputError(f"Got a pause from inside the running {job.name}; {CANNOT_PAUSE}") from error
+        with self._lock:
+            if self.state.phase is not Phase.IDLE and not self.state.stopping:
+                self._show(paused=True, message=f"The {job.name} is paused, and still has the model.")
+
+    def resume(self) -> None:
+        """Let a paused job go on; without one, nothing happens."""
+        job = self.job
+        if job is None or not self.state.paused:
+            return
+        job.resume()
+        with self._lock:
+            if self.state.paused:
+                self._show(paused=False, message=f"The {job.name} goes on.")
 
     def stop(self, *, interrupted: bool = False) -> None:
         """Ask the running job to end at its next step boundary; without one, nothing happens."""
@@ -260,13 +413,12 @@ class Session:
     # Inside a job --------------------------------------------------------------------------------------------------
 
     def _sweep(self, job: Job[LossCurve], sweep: Sweep) -> LossCurve:
-        pace = Pace(sweep.config.num_steps, self._clock)
-        tracker = LossTracker(beta_for(sweep.config.num_steps, sweep.config.smoothing))
+        pace = Pace(sweep.config.num_steps, self._clock, job)
 
         def show(point: SweepPoint) -> None:
-            smoothed = tracker.update(point.loss)
             if pace.due():
-                self._show(curve=sweep.curve(), progress=pace.progress(point.step + 1, smoothed, point.lr))
+                self._show(curve=sweep.curve(), progress=pace.progress(point.step + 1, point.smoothed, point.lr))
+                pace.shown()
 
         try:
             curve = sweep.run(job.should_stop, show)
@@ -279,22 +431,38 @@ class Session:
             raise
         if job.interrupted and curve.stop_reason is StopReason.STOPPED:
             curve = replace(curve, stop_reason=StopReason.INTERRUPTED)
-        ended = f"{curve.note} The model is as it was before."
-        self._end(job, curve=curve, sweep_message=ended, message=ended, advice=curve.suggest())
+        ended, advice = f"{curve.note} {AS_BEFORE}", curve.suggest()
+        self._end(job, curve=curve, sweep_message=ended, message=ended, advice=advice, **self._kept(curve, advice))
         return curve
 
-    def _train(self, job: Job[History], run: Run) -> History:
+    def _kept(self, curve: LossCurve, advice: Advice) -> dict[str, Any]:
+        """What the state shows of one more sweep; one without points is not worth keeping."""
+        if not len(curve):
+            return {}
+        self._sweeps_done += 1
+        kept = KeptSweep(name=f"sweep {self._sweeps_done}", curve=curve, advice=advice)
+        return {"sweeps": (*self.state.sweeps, kept), "chosen": len(self.state.sweeps)}
+
+    def _train(
+        self,
+        job: Job[History],
+        run: Run,
+        on_step: Callable[[RunPoint], object],
+        on_epoch: Callable[[EpochPoint], object],
+    ) -> History:
         self._run = run
-        pace = Pace(run.plan.total_steps, self._clock)
+        pace = Pace(run.plan.total_steps, self._clock, job)
         tracker = LossTracker(beta_for(run.plan.total_steps, 0.05))
 
         def show(point: RunPoint) -> None:
             smoothed = tracker.update(point.loss)
             if pace.due():
                 self._show(history=run.history(), progress=pace.progress(point.step + 1, smoothed, max(point.lrs)))
+                pace.shown()
+            on_step(point)
 
         try:
-            history = run.run(job.should_stop, show)
+            history = run.run(job.should_stop, show, on_epoch)
         except KeyboardInterrupt:
             history = run.history()
         except BaseException as error:
@@ -318,7 +486,7 @@ class Session:
         """The last word of a job: its result and, after that and unthrottled, that the model is the user's again."""
         with self._lock:
             try:
-                self._show(**{**changes, "progress": None, "stopping": False})
+                self._show(**{**changes, "progress": None, "stopping": False, "paused": False})
                 if self.state.phase is Phase.SWEEPING:
                     self._take_recommendation()
             except Exception:
@@ -328,7 +496,7 @@ class Session:
                 turn.give_back(job)
                 self._show(phase=Phase.IDLE)
             # What was picked or chosen during a run is the next one's.
-            self._show(plan=self._preview(self.state.lrs, self.state.options))
+            self._show(plan=self._preview())
 
     # Helpers -------------------------------------------------------------------------------------------------------
 
@@ -338,7 +506,7 @@ class Session:
         before = {name: getattr(self.state, name) for name in shown if name != "phase"}
         try:
             self.job = job
-            self._show(**shown, stopping=False)
+            self._show(**shown, stopping=False, paused=False)
             self._launch(job)
         except BaseException as error:
             if job.abandon(error):
@@ -352,28 +520,42 @@ class Session:
             text = BUSY if running is self.job else BUSY_ELSEWHERE
             raise BusyError(text.format(wanted=job.name, running=running.name))
 
-    def _set_lrs(self, lrs: Sequence[float]) -> None:
-        lrs = resolve_lrs(lrs, len(self.loop.groups))
-        plan = self._preview(lrs, self.state.options)
+    def _take(self, picked: Picked, *, dragging: bool = False) -> None:
+        """Make a pick the one that counts; one that no plan can have changes nothing."""
+        self._preview(lrs=picked.lrs)
+        self._picks.put(picked, dragging=dragging)
+        self._show_pick()
+
+    def _show_pick(self) -> None:
+        lrs = resolve_lrs(self._picks.now.lrs, len(self.loop.groups))
+        plan = self._preview(lrs=lrs)
         with self.state.hold_trait_notifications():
             self.state.lrs = lrs
+            self.state.can_undo, self.state.can_redo = self._picks.can_undo, self._picks.can_redo
             self._show_plan(plan)
-        self._picked = True
 
     def _take_recommendation(self) -> None:
         """Put `max_lr` where the advice says, unless the user has picked since the markers were last placed."""
         advice = self.state.advice
-        if advice is not None and not self._picked and advice.recommended.lr is not None:
-            self._set_lrs(scaled(self.state.lrs, advice.recommended.lr))
-            self._picked = False
+        if advice is not None and not self._picks.now.chosen and advice.recommended.lr is not None:
+            self._take(self._picks.scaled(advice.recommended.lr, chosen=False))
 
-    def _preview(self, lrs: Sequence[float], options: RunOptions) -> Plan | None:
-        """What a run would do; None while the loader does not say how long an epoch is.
+    def _preview(
+        self,
+        *,
+        lrs: Sequence[float] | None = None,
+        options: RunOptions | None = None,
+        frozen: Sequence[bool] | None = None,
+    ) -> Plan | None:
+        """What a run would do with these in place of what the screen says; None while no epoch has a length.
 
         Raises:
-            LRWidgetError: no plan can have these options.
+            LRWidgetError: no plan can be so.
         """
-        return self._resolve(lrs, options, None, None, {}) if length(self.loop.train_dl) else None
+        if not length(self.loop.train_dl):
+            return None
+        changed = {} if frozen is None else {"frozen": frozen}
+        return self._resolve(options or self.state.options, None, None, changed, lrs)
 
     def _show_plan(self, plan: Plan | None) -> None:
         """Show what a run would do; while one trains, its own plan stays."""
@@ -381,7 +563,12 @@ class Session:
             self.state.plan = plan
 
     def _resolve(
-        self, lrs: Sequence[float], shown: RunOptions, epochs: int | None, steps: int | None, options: dict[str, Any]
+        self,
+        shown: RunOptions,
+        epochs: int | None,
+        steps: int | None,
+        options: dict[str, Any],
+        lrs: Sequence[float] | None = None,
     ) -> Plan:
         if epochs is not None and steps is not None:
             raise InputError(f"Got epochs={epochs} and steps={steps}; expected one of them.")
@@ -392,13 +579,14 @@ class Session:
         freeze_epochs = _whole("freeze_epochs", options.get("freeze_epochs", shown.freeze_epochs), 0)
         per_epoch = steps_per_epoch(self.loop) if steps is None or freeze_epochs else 0
         freeze_steps = freeze_epochs * per_epoch
-        given = {name: getattr(shown, name) for name in ("preset", "pct_start", "div", "div_final")}
+        given = {name: getattr(shown, name) for name in SHAPE_OPTIONS}
+        frozen = {"frozen": self.state.frozen} if self.state.frozen else {}
         return one_cycle(
-            lrs,
+            self.state.lrs if lrs is None else lrs,
             (epochs * per_epoch if steps is None else steps) + freeze_steps,
             [group.name for group in self.loop.groups],
             freeze_steps=freeze_steps,
-            **{**given, **{name: value for name, value in options.items() if name != "freeze_epochs"}},
+            **{**given, **frozen, **{k: value for k, value in options.items() if k != "freeze_epochs"}},
         )
 
 
@@ -408,26 +596,34 @@ class Pace:
     Args:
         total: steps planned.
         clock: seconds, monotonic.
+        job: whose pauses do not count.
     """
 
-    def __init__(self, total: int, clock: Callable[[], float]) -> None:
+    def __init__(self, total: int, clock: Callable[[], float], job: Job[Any]) -> None:
         self._total = total
         self._clock = clock
-        self._started = self._next = clock()
+        self._job = job
+        self._started = self._next = self._looked = clock()
 
     def due(self) -> bool:
         """Whether a refresh interval has gone by since this last said so."""
         now = self._clock()
         if now < self._next:
             return False
-        self._next = now + REFRESH_S
+        self._looked, self._next = now, now + REFRESH_S
         return True
+
+    def shown(self) -> None:
+        """What was due has been shown: the longer that took, the later the next, so that its share stays small."""
+        now = self._clock()
+        self._next = now + min(max(REFRESH_S, (now - self._looked) / SCREEN_SHARE), SLOWEST_REFRESH_S)
 
     def progress(self, step: int, loss: float, lr: float) -> Progress:
         """How far it is after `step` steps."""
-        spent = self._clock() - self._started
-        left = spent / step * (self._total - step) if step else None
-        return Progress(step=step, total=self._total, loss=loss, lr=lr, seconds_left=left)
+        spent = self._clock() - self._started - self._job.seconds_paused
+        speed = step / spent if step and spent > 0 else None
+        left = None if speed is None else (self._total - step) / speed
+        return Progress(step=step, total=self._total, loss=loss, lr=lr, steps_per_second=speed, seconds_left=left)
 
 
 def _usable(lrs: Sequence[float]) -> tuple[float, ...]:
@@ -446,6 +642,12 @@ def _positive(lr: float) -> float:
     if isinstance(lr, bool) or not isinstance(lr, (int, float)) or not (math.isfinite(lr) and lr > 0):
         raise InputError(f"Got a learning rate of {lr!r}; expected a finite number above 0, such as 3e-4.")
     return float(lr)
+
+
+def _name(name: Any) -> str:
+    if not isinstance(name, str) or not name.strip():
+        raise InputError(f"Got {name!r} as a name; expected a text.")
+    return name.strip()[:LONGEST_NAME]
 
 
 def _whole(name: str, number: Any, least: int) -> int:

@@ -17,9 +17,10 @@ ROOMS: dict[str, set[str]] = {
     "engine": set(),
     "jobs": {"engine"},
     "look": {"engine"},
+    "picks": {"engine"},
     "static": {"engine", "look"},
     "state": {"engine", "look"},
-    "session": {"engine", "look", "static", "state", "jobs"},
+    "session": {"engine", "look", "static", "state", "jobs", "picks"},
     "ui": {"engine", "look", "static", "state", "jobs", "session"},
     "": {"engine", "session", "ui"},  # the package's own front door
 }

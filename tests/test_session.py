@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from lrwidget.engine.loop import Loop
 from lrwidget.engine.plan import one_cycle
 from lrwidget.engine.sweep import range_test
 from lrwidget.jobs import Job, run_in_thread, run_inline
-from lrwidget.session import REFRESH_S, START_LR, Pace, Session
+from lrwidget.session import REFRESH_S, SCREEN_SHARE, SLOWEST_REFRESH_S, START_LR, Pace, Session
 from lrwidget.state import Phase, RunOptions
 from tests.engine import oracle
 from tests.engine.zoo import Stream, adam, loader, net, train
@@ -803,31 +804,46 @@ def test_a_run_after_a_run_goes_on_from_its_weights() -> None:
 
 
 class Clock:
-    """Ten milliseconds go by at every look."""
+    """Time that goes by when it is told to."""
 
     def __init__(self) -> None:
         self.now = 0.0
 
     def __call__(self) -> float:
-        self.now += 0.01
         return self.now
 
 
-def test_the_curve_grows_in_the_state_by_the_clock_and_not_by_the_step() -> None:
-    session = Session(a_loop(), clock=Clock())
+@pytest.mark.parametrize("to_draw", [0.0, 0.004, 0.1])
+def test_the_curve_grows_in_the_state_by_the_clock_and_not_by_the_step(to_draw: float) -> None:
+    clock = Clock()
+
+    def loss_fn(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        clock.now += 0.01
+        return F.cross_entropy(output, target)
+
+    session = Session(a_loop(loss_fn), clock=clock)
     lengths: list[int] = []
-    session.state.observe(lambda change: lengths.append(0 if change["new"] is None else len(change["new"])), "curve")
-    session.sweep(num_steps=60, diverge_ratio=None, end_lr=1e-3)
+
+    def draw(change: Any) -> None:
+        lengths.append(0 if change["new"] is None else len(change["new"]))
+        clock.now += to_draw
+
+    session.state.observe(draw, "curve")
+    session.sweep(num_steps=600, diverge_ratio=None, end_lr=1e-3)
     assert lengths == sorted(lengths)
-    assert lengths[-1] == 60
-    assert 60 * 0.01 / REFRESH_S / 2 < len(lengths) < 60 * 0.02 / REFRESH_S + 3
+    assert lengths[-1] == 600
+    between = max(REFRESH_S, min(to_draw / SCREEN_SHARE, SLOWEST_REFRESH_S))
+    assert len(lengths) == pytest.approx(6 / between, rel=0.25)
 
 
-def test_progress_counts_steps_and_tells_the_time_left_from_the_pace_so_far() -> None:
-    times = iter([10.0, 20.0])
-    pace = Pace(50, lambda: next(times))
+def test_progress_counts_steps_and_tells_pace_and_time_left_without_the_pauses() -> None:
+    times = iter([10.0, 25.0])
+    job = Job("sweep", lambda job: None)
+    job.seconds_paused = 5.0
+    pace = Pace(50, lambda: next(times), job)
     progress = pace.progress(10, loss=1.5, lr=1e-3)
     assert (progress.step, progress.total, progress.loss, progress.lr) == (10, 50, 1.5, 1e-3)
+    assert progress.steps_per_second == pytest.approx(1.0)
     assert progress.seconds_left == pytest.approx(40.0)
 
 
@@ -918,3 +934,272 @@ def test_splitting_what_cannot_be_split_changes_nothing() -> None:
     with pytest.raises(InputError, match="Got"):
         session.split(3)
     assert len(optimizer.param_groups) == len(session.state.groups) == 1
+
+
+# ---- undo, together, frozen, names -----------------------------------------------------------------------------------
+
+
+def test_every_way_to_pick_can_be_undone() -> None:
+    session = Session(three_groups())
+    doings: list[Callable[[], object]] = [
+        lambda: session.pick(1e-2),
+        lambda: session.pick_max(3e-2),
+        lambda: session.pick_group(0, 1e-6),
+        lambda: session.reset_pick(),
+    ]
+    for do in doings:
+        before = session.state.lrs
+        do()
+        after = session.state.lrs
+        assert after != before and session.state.can_undo
+        session.undo()
+        assert session.state.lrs == before and session.state.can_redo
+        assert session.state.plan is not None and session.state.plan.max_lrs == before
+        session.redo()
+        assert session.state.lrs == after
+
+
+def test_a_pick_that_is_refused_is_nothing_to_undo() -> None:
+    session = Session(three_groups())
+    for bad in (0.0, -1.0, math.nan):
+        with pytest.raises(InputError):
+            session.pick_max(bad)
+    assert not session.state.can_undo
+
+
+def test_together_a_dragged_marker_takes_all_others_along() -> None:
+    session = Session(three_groups())
+    session.set_together(True)
+    for lr in (2e-4, 3e-4, 4e-4):
+        session.pick_group(1, lr, dragging=True)
+    session.pick_group(1, 5e-4)
+    assert session.state.lrs == pytest.approx((5e-5, 5e-4, 5e-3))
+    session.undo()
+    assert session.state.lrs == (1e-5, 1e-4, 1e-3)
+
+
+def test_a_reset_goes_to_the_recommendation_and_can_be_undone() -> None:
+    session = Session(a_learning_loop())
+    session.sweep()
+    recommended = session.state.lrs
+    session.pick(slice(1e-6, 1e-5))
+    session.reset_pick()
+    assert session.state.lrs == recommended
+    session.undo()
+    assert session.state.lrs == (1e-6, 1e-5)
+
+
+def test_a_frozen_group_does_not_train_and_the_others_do() -> None:
+    loop = three_groups()
+    session = Session(loop)
+    session.freeze(1, True)
+    assert session.state.frozen == (False, True, False)
+    before = [p.detach().clone() for p in loop.model.parameters()]
+    session.fine_tune(steps=3)
+    same = [torch.equal(p, old) for p, old in zip(loop.model.parameters(), before, strict=True)]
+    assert same == [False, False, True, True, False, False]
+    assert all(p.requires_grad for p in loop.model.parameters())
+    session.freeze(1, False)
+    assert session.state.frozen == ()
+
+
+def test_one_group_has_to_train() -> None:
+    session = Session(three_groups())
+    session.freeze(0, True), session.freeze(1, True)
+    with pytest.raises(InputError):
+        session.freeze(2, True)
+    assert session.state.frozen == (True, True, False)
+
+
+def test_a_group_can_be_renamed_on_the_screen_alone() -> None:
+    loop = three_groups()
+    before = print_of(loop)
+    session = Session(loop)
+    session.rename_group(2, " head ")
+    assert [group.name for group in session.state.groups][2] == "head"
+    assert session.plan().names[2] == "head"
+    session.sweep(num_steps=3)
+    assert session.state.curve is not None and session.state.curve.names[2] == "head"
+    assert not oracle.changes(before, print_of(loop))
+    for bad in ("", "  ", session.state.groups[0].name):
+        with pytest.raises(InputError):
+            session.rename_group(2, bad)
+
+
+# ---- kept sweeps -----------------------------------------------------------------------------------------------------
+
+
+def test_sweeps_are_kept_and_one_of_them_is_chosen() -> None:
+    session = Session(a_learning_loop())
+    session.sweep(num_steps=20)
+    session.sweep(num_steps=30)
+    state = session.state
+    assert [(sweep.name, sweep.curve.num_steps) for sweep in state.sweeps] == [("sweep 1", 20), ("sweep 2", 30)]
+    assert state.chosen == 1 and state.curve is state.sweeps[1].curve
+    session.choose_sweep(0)
+    assert state.curve is state.sweeps[0].curve and state.advice is state.sweeps[0].advice
+    session.rename_sweep(0, "small batches")
+    assert state.sweeps[0].name == "small batches"
+
+
+def test_choosing_a_sweep_moves_only_markers_that_nobody_has_moved() -> None:
+    session = Session(a_learning_loop())
+    session.sweep(num_steps=100)
+    session.sweep(num_steps=60)
+    session.choose_sweep(0)
+    assert session.state.advice is not None
+    assert max(session.state.lrs) == session.state.advice.recommended.lr
+    session.pick_max(1.23e-4)
+    session.choose_sweep(1)
+    assert max(session.state.lrs) == 1.23e-4
+
+
+@pytest.mark.parametrize(("removed", "chosen", "left"), [(0, 1, 1), (1, 0, 0), (2, 1, 1)])
+def test_a_removed_sweep_is_gone_and_another_one_is_chosen(removed: int, chosen: int, left: int) -> None:
+    session = Session(a_learning_loop())
+    for steps in (5, 6, 7):
+        session.sweep(num_steps=steps)
+    session.choose_sweep(2)
+    session.remove_sweep(removed)
+    assert len(session.state.sweeps) == 2
+    assert session.state.chosen == 1
+    assert session.state.curve is session.state.sweeps[1].curve
+    session.remove_sweep(1), session.remove_sweep(0)
+    assert session.state.sweeps == () and session.state.chosen is None and session.state.curve is None
+
+
+def test_a_sweep_without_a_point_is_not_kept_and_one_that_is_stopped_is() -> None:
+    stopping = Pausing(4)
+    session = Session(a_loop(stopping), launch=run_in_thread)
+    job = session.sweep(num_steps=50)
+    assert stopping.reached.wait(10)
+    session.stop()
+    stopping.go.set()
+    over(job)
+    assert [len(sweep.curve) for sweep in session.state.sweeps] == [4]
+
+
+@pytest.mark.parametrize("index", [-1, 1, 7])
+def test_a_sweep_that_is_not_there_is_an_error_and_changes_nothing(index: int) -> None:
+    session = Session(a_learning_loop())
+    session.sweep(num_steps=5)
+    for do in (session.choose_sweep, session.remove_sweep, lambda index: session.rename_sweep(index, "a")):
+        with pytest.raises(InputError):
+            do(index)
+    assert session.state.chosen == 0
+
+
+# ---- pauses ----------------------------------------------------------------------------------------------------------
+
+
+class Looking:
+    """A loss that counts its calls and lets a test wait for them."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.called = threading.Condition()
+
+    def __call__(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        with self.called:
+            self.calls += 1
+            self.called.notify_all()
+        return F.cross_entropy(output, target)
+
+    def wait_for(self, calls: int) -> None:
+        with self.called:
+            assert self.called.wait_for(lambda: self.calls >= calls, 10)
+
+
+def test_a_paused_sweep_waits_keeps_the_model_and_ends_as_if_it_had_not_waited() -> None:
+    torch.manual_seed(1)
+    whole = Session(a_loop(), launch=run_inline)
+    whole.sweep(num_steps=400, diverge_ratio=None, end_lr=1e-2)
+    torch.manual_seed(1)
+    looking = Looking()
+    session = Session(a_loop(looking), launch=run_in_thread)
+    job = session.sweep(num_steps=400, diverge_ratio=None, end_lr=1e-2)
+    looking.wait_for(3)
+    session.pause()
+    assert session.state.paused or not job.running
+    held = looking.calls + 1  # the step that was under way
+    with pytest.raises(TimeoutError):
+        job.wait(0.3)
+    assert looking.calls <= held
+    with pytest.raises(BusyError):
+        session.fine_tune(steps=1)
+    session.resume()
+    curve = over(job)
+    assert not session.state.paused and session.state.phase is Phase.IDLE
+    assert whole.state.curve is not None
+    assert np.array_equal(curve.losses, whole.state.curve.losses)
+
+
+@pytest.mark.parametrize("kind", ["sweep", "run"])
+def test_a_paused_job_can_be_stopped(kind: str) -> None:
+    looking = Looking()
+    session = Session(a_loop(looking), launch=run_in_thread)
+    job: Job[Any] = session.sweep(num_steps=5000) if kind == "sweep" else session.fine_tune(steps=5000)
+    looking.wait_for(2)
+    session.pause()
+    session.stop()
+    over(job)
+    assert session.state.phase is Phase.IDLE and not session.state.paused
+    assert looking.calls < 5000
+
+
+def test_a_pause_without_a_job_or_from_inside_of_one_is_no_trap() -> None:
+    session = Session(a_loop())
+    session.pause()
+    session.resume()
+    assert not session.state.paused
+    told: list[str] = []
+
+    def watch(change: Any) -> None:
+        if change["new"] is not None and len(change["new"]) and not told:
+            with pytest.raises(InputError) as caught:
+                session.pause()
+            told.append(str(caught.value))
+
+    session.state.observe(watch, "curve")
+    session.sweep(num_steps=20)
+    assert told and "stop()" in told[0]
+
+
+# ---- a run's own options ---------------------------------------------------------------------------------------------
+
+
+def test_a_run_tells_its_steps_and_epochs_and_writes_checkpoints_where_asked(tmp_path: Path) -> None:
+    steps: list[int] = []
+    epochs: list[int] = []
+    session = Session(a_loop(valid_dl=loader(12)))
+    session.fine_tune(
+        2,
+        on_step=lambda point: steps.append(point.step),
+        on_epoch=lambda epoch: epochs.append(epoch.epoch),
+        checkpoint_dir=tmp_path / "run",
+        patience=5,
+    )
+    assert session.state.history is not None
+    assert steps == list(range(len(session.state.history))) and epochs == [1, 2]
+    assert list((tmp_path / "run").glob("*.json"))
+
+
+def test_the_best_weights_are_kept_without_validation_too() -> None:
+    loop = a_loop()
+    session = Session(loop)
+    session.fine_tune(2)
+    after = [p.detach().clone() for p in loop.model.parameters()]
+    with torch.no_grad():
+        for parameter in loop.model.parameters():
+            parameter.zero_()
+    assert session.restore_best() is not None
+    assert all(torch.equal(p, kept) for p, kept in zip(loop.model.parameters(), after, strict=True))
+
+
+def test_options_of_the_screen_reach_the_plan() -> None:
+    session = Session(three_groups())
+    session.set_options(RunOptions(momentum=(0.8, 0.9), anneal="linear", phases=3))
+    cycle = session.plan().cycles[-1]
+    assert (cycle.momentum, cycle.anneal, cycle.phases) == ((0.8, 0.9), "linear", 3)
+    session.set_options(RunOptions(preset="fastai", momentum=None))
+    assert session.plan().cycles[-1].momentum is None

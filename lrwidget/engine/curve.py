@@ -6,7 +6,7 @@ Shape suffixes: T points, G param groups, M points left for the screen.
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -239,6 +239,7 @@ class LossCurve:
     seconds: float = 0.0
     given_back: bool | None = None
     gradient_shares: tuple[float, ...] = ()
+    _smoothed: FloatArray | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         lrs, losses = frozen_floats("lrs", self.lrs), frozen_floats("losses", self.losses)
@@ -277,14 +278,29 @@ class LossCurve:
             extras.setdefault("names", tuple(f"group {g}" for g in range(len(extras["ratios"]))))
         return cls(frozen_floats("lrs", lrs), losses_T, **extras)
 
+    @classmethod
+    def seen(cls, lrs: FloatArray, losses: FloatArray, smoothed: FloatArray, **fields: Any) -> Self:
+        """A curve whose smoothed losses (T,) somebody who computes them anyway has, by the same `beta`."""
+        curve = cls(lrs, losses, **fields)
+        curve._keep_smoothed(smoothed)
+        return curve
+
     def __len__(self) -> int:
         return len(self.lrs)
 
     @property
     def smoothed(self) -> FloatArray:
         """(T,) causal EMA of the losses as the sweep saw it, NaN where a loss is not finite. See `LossTracker`."""
-        tracker = LossTracker(self.beta)
-        return np.fromiter(map(tracker.update, self.losses.tolist()), dtype=np.float64, count=len(self))
+        if self._smoothed is None:
+            tracker = LossTracker(self.beta)
+            smoothed = np.fromiter(map(tracker.update, self.losses.tolist()), dtype=np.float64, count=len(self))
+            self._keep_smoothed(smoothed)
+        assert self._smoothed is not None
+        return self._smoothed
+
+    def _keep_smoothed(self, smoothed: FloatArray) -> None:
+        """Not to be computed again, least of all at every look at a curve that grows: half a microsecond a point."""
+        object.__setattr__(self, "_smoothed", frozen_floats("smoothed", smoothed))
 
     @property
     def note(self) -> str:
@@ -341,7 +357,7 @@ class LossCurve:
         """Whether every field of `other` is equal, to the last bit; NaN equals NaN."""
         return all(
             np.array_equal(mine, theirs, equal_nan=True) if isinstance(mine, np.ndarray) else mine == theirs
-            for mine, theirs in ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+            for mine, theirs in ((getattr(self, name), getattr(other, name)) for name in _told())
         )
 
     def plot(self) -> "Figure":
@@ -356,7 +372,7 @@ class LossCurve:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as strict JSON can hold them: NaN and infinities as strings."""
-        plain: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        plain: dict[str, Any] = {name: getattr(self, name) for name in _told()}
         plain["lrs"], plain["losses"] = pack_floats(self.lrs), pack_floats(self.losses)
         for name in ("ratios", "names", "gradient_shares"):
             plain[name] = list(plain[name])
@@ -366,7 +382,7 @@ class LossCurve:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
         """The curve that `to_dict` described, or `RecordError` when a field is missing, unknown or wrong."""
-        known = {f.name for f in fields(cls)}
+        known = set(_told())
         if plain.keys() != known:
             raise RecordError(
                 f"Got a curve with the fields {', '.join(sorted(plain))}; expected exactly {', '.join(sorted(known))}."
@@ -376,6 +392,11 @@ class LossCurve:
             return cls(**{**plain, **arrays, "ratios": tuple(plain["ratios"]), "names": tuple(plain["names"])})
         except (TypeError, ValueError) as error:
             raise RecordError(f"Got a curve that cannot be: {error}") from error
+
+
+def _told() -> list[str]:
+    """The fields of a curve that are not computed from others."""
+    return [f.name for f in fields(LossCurve) if f.init]
 
 
 def ending_of(losses: FloatArray, beta: float) -> StopReason:

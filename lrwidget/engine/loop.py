@@ -5,6 +5,7 @@ import math
 import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -124,6 +125,18 @@ class Loop:
         while self._regrouped:
             ungroup(self._regrouped.pop())
         self.groups = self._described(self._names)
+
+    def rename(self, index: int, name: str) -> None:
+        """Call a group something else; its entry in the optimizer stays as it is.
+
+        Raises:
+            InputError: a name that is empty or another group's.
+        """
+        others = [group.name for i, group in enumerate(self.groups) if i != index]
+        if not isinstance(name, str) or not name.strip() or name.strip() in others:
+            raise InputError(f"Got {name!r} as a group's name; expected a text that is no other group's.")
+        named = replace(self.groups[index], name=name.strip())
+        self.groups = (*self.groups[:index], named, *self.groups[index + 1 :])
 
     def _described(self, names: Sequence[str] | None) -> tuple[groups.Group, ...]:
         if not self.optimizers:

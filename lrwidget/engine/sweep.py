@@ -18,6 +18,7 @@ from lrwidget.engine.batches import RanDryError
 from lrwidget.engine.claims import claimed
 from lrwidget.engine.curve import DIVERGE_RATIO, LossCurve, LossTracker, StopReason, beta_for
 from lrwidget.engine.errors import InputError, LossError, known_options
+from lrwidget.engine.gradients import gradient_shares
 from lrwidget.engine.groups import lr_ratios
 from lrwidget.engine.loop import Loop, training_mode
 from lrwidget.engine.preserve import preserved
@@ -94,11 +95,13 @@ class SweepPoint(NamedTuple):
         step: 0 ... num_steps − 1.
         lr: LR of the fastest group at that step.
         loss: the loss before that step, unsmoothed.
+        smoothed: the live average up to there; NaN where the loss is not finite.
     """
 
     step: int
     lr: float
     loss: float
+    smoothed: float
 
 
 class Sweep:
@@ -124,7 +127,10 @@ class Sweep:
         self._snapshot = snapshot
         self._verify = verify
         self._ratios = lr_ratios(loop.lrs())
-        self._points: list[SweepPoint] = []
+        # Room for all points at once: to look at a growing sweep is then a copy, however long it is.
+        self._points_T3 = np.empty((config.num_steps, 3))
+        self._done = 0
+        self._shares: tuple[float, ...] = ()
         self._beta = beta_for(config.num_steps, config.smoothing)
         self._reason: StopReason | None = None
         self._given_back: bool | None = None
@@ -145,7 +151,7 @@ class Sweep:
                 `curve()` still returns the points so far.
         """
         loop = self._loop
-        self._points, self._given_back, self._reason = [], None, StopReason.FAILED
+        self._done, self._shares, self._given_back, self._reason = 0, (), None, StopReason.FAILED
         started = time.perf_counter()
         try:
             with claimed.shield(), claimed((loop.model, *loop.optimizers), "sweep"):
@@ -153,7 +159,8 @@ class Sweep:
                 try:
                     with borrowed, training_mode(loop.model), closing(self._sweep(borrowed, should_stop)) as sweep:
                         for point in sweep:
-                            self._points.append(point)
+                            self._points_T3[self._done] = point.lr, point.loss, point.smoothed
+                            self._done += 1
                             self._seconds = time.perf_counter() - started
                             on_point(point)
                 finally:
@@ -165,10 +172,8 @@ class Sweep:
 
     def curve(self) -> LossCurve:
         """The points so far."""
-        points = self._points
-        return LossCurve(
-            lrs=np.array([point.lr for point in points]),
-            losses=np.array([point.loss for point in points]),
+        return LossCurve.seen(
+            *self._points_T3[: self._done].T,
             beta=self._beta,
             stop_reason=self._reason,
             ratios=self._ratios,
@@ -176,11 +181,17 @@ class Sweep:
             num_steps=self.config.num_steps,
             seconds=self._seconds,
             given_back=self._given_back,
+            gradient_shares=self._shares,
         )
 
     def _sweep(self, borrowed: preserved, should_stop: Callable[[], bool]) -> Generator[SweepPoint, None, None]:
         loop, config = self._loop, self.config
-        take_step = loop.stepper(before_step=borrowed.catch_up)
+
+        def before_step() -> None:
+            borrowed.catch_up()
+            self._look_at_gradients()
+
+        take_step = loop.stepper(before_step)
         tracker = LossTracker(self._beta, math.inf if config.diverge_ratio is None else config.diverge_ratio)
         batches = loop.batches(copied=True)
         try:
@@ -200,10 +211,10 @@ class Sweep:
                     if step == 0:
                         raise LossError(FIRST_LOSS.format(loss=loss, lr=lr))
                     self._reason = StopReason.NOT_FINITE
-                    yield SweepPoint(step, lr, loss)
+                    yield SweepPoint(step, lr, loss, math.nan)
                     return
-                tracker.update(loss)
-                yield SweepPoint(step, lr, loss)
+                self._look_at_gradients()  # for steps that are all the user's own
+                yield SweepPoint(step, lr, loss, tracker.update(loss))
                 if tracker.diverged:
                     self._reason = StopReason.DIVERGED
                     return
@@ -212,6 +223,11 @@ class Sweep:
             self._reason = StopReason.RAN_DRY
         finally:
             batches.close()
+
+    def _look_at_gradients(self) -> None:
+        """Once, where the weights are still the user's: whose gradient is how large."""
+        if self._done == 0 and not self._shares:
+            self._shares = gradient_shares(self._loop.optimizers)
 
 
 @known_options

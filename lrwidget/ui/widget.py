@@ -93,7 +93,7 @@ class LRWidget:
         self._session = session = Session(loop, launch=kernel.launch)
         self._chart = LossChart(
             on_pick_max=self._told(session.pick_max),
-            on_drag=self._told(session.pick_group),
+            on_drag=self._told(lambda index, lr: session.pick_group(index, lr, dragging=True)),
             on_drop=self._told(self._drop),
         )
         self._status = StatusLine()

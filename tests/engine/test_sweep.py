@@ -5,6 +5,7 @@ import os
 import random
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from lrwidget.engine.curve import StopReason
+from lrwidget.engine.curve import LossCurve, StopReason
 from lrwidget.engine.errors import EmptyLoaderError, InputError, InputTypeError, LossError, ModelMismatchError
 from lrwidget.engine.loop import Loop
 from lrwidget.engine.sweep import Sweep, SweepConfig, SweepPoint, range_test
@@ -409,3 +410,44 @@ def test_the_same_data_is_learned_after_a_sweep() -> None:
     range_test(model, optimizer, [(x, y)], F.cross_entropy, num_steps=50)
     losses = train(model, optimizer, [(x, y)], 60)
     assert losses[-1] < losses[0] * 0.75
+
+
+# What the gradients say -----------------------------------------------------------------------------------------------
+
+
+def test_a_curve_tells_whose_gradient_is_how_large_at_the_current_weights() -> None:
+    model = net()
+    optimizer = adam(model)
+    batches = loader()
+    (inputs, targets), *_ = batches
+    model.train()
+    state = torch.get_rng_state()
+    F.cross_entropy(model(inputs), targets).backward()
+    squared = [sum(float((p.grad.double() ** 2).sum()) for p in group["params"]) for group in optimizer.param_groups]
+    optimizer.zero_grad()
+    torch.set_rng_state(state)
+    curve = range_test(model, optimizer, [(inputs, targets)], F.cross_entropy, num_steps=5, clip_grad_norm=1e-3)
+    assert curve.gradient_shares == pytest.approx([part / sum(squared) for part in squared], rel=1e-3)
+
+
+def test_gradients_that_cannot_be_seen_are_not_told() -> None:
+    model = net()
+    optimizer = adam(model)
+
+    def train_step(batch: Any) -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(batch[0]), batch[1])
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    assert range_test(model, optimizer, loader(), num_steps=3, train_step=train_step).gradient_shares == ()
+
+
+def test_a_growing_curve_has_the_smoothed_losses_that_it_would_compute_itself() -> None:
+    model = net()
+    sweep = Sweep(Loop(model, adam(model), loader(), F.cross_entropy), SweepConfig(num_steps=30, diverge_ratio=None))
+    for curve in (sweep.run(), replace(sweep.curve(), seconds=1.0)):
+        again = LossCurve.from_dict(curve.to_dict())
+        assert np.array_equal(curve.smoothed, again.smoothed) and curve.same_as(replace(again, seconds=curve.seconds))
