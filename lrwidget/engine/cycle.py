@@ -158,30 +158,46 @@ class Cycle(Shape):
     Attributes:
         steps: optimizer steps it lasts, T; 1 or more.
         max_lrs: highest LR of every group, (G,).
-        frozen: for every group, whether its weights stand still (norm layers train on, as in fastai); empty for none.
-            The LRs of a frozen group are those its norm layers train with. Freezing itself is done by `fit` and by
-            the printed code: a scheduler only sets LRs.
-        train_norms: whether norm layers train on in frozen groups; default True, as fastai's `train_bn`: their
-            statistics move with the data anyway, and their scale and shift must be able to follow.
+        frozen: for every group, whether its weights stand still but for its norm layers; empty for none. The LRs of a
+            frozen group are those its norm layers train with. Freezing itself is done by `fit` and by the printed
+            code: a scheduler only sets LRs.
+        frozen_norms: for every frozen group, whether the weights of its norm layers stand still as well; empty for
+            none, as fastai's `train_bn`: their statistics move with the data anyway, and their scale and shift
+            must be able to follow.
         preset: name of the shape it was made from; a label, no number depends on it.
     """
 
     steps: int
     max_lrs: tuple[float, ...]
     frozen: tuple[bool, ...] = ()
-    train_norms: bool = True
+    frozen_norms: tuple[bool, ...] = ()
     preset: str = "torch"
 
     def __post_init__(self) -> None:
         super(Cycle, self).__post_init__()
         keep(self, "steps", whole(self.steps, "steps"))
         keep(self, "max_lrs", resolve_lrs(self.max_lrs, len(self.max_lrs)))
-        keep(self, "frozen", tuple(bool(frozen) for frozen in self.frozen))
-        keep(self, "train_norms", bool(self.train_norms))
-        if self.frozen and len(self.frozen) != len(self.max_lrs):
+        for name in ("frozen", "frozen_norms"):
+            flags = tuple(bool(flag) for flag in getattr(self, name))
+            keep(self, name, flags if any(flags) else ())
+            if flags and len(flags) != len(self.max_lrs):
+                raise InputError(
+                    f"Got {len(flags)} {name} flags for {len(self.max_lrs)} param groups; expected one each, or none."
+                )
+        if self.frozen and all(self.frozen):
+            raise InputError(f"Got frozen={self.frozen}; expected a group that trains, one False or more.")
+        still_G = self.frozen or (False,) * len(self.max_lrs)
+        if any(norms and not still for norms, still in zip(self.frozen_norms, still_G, strict=False)):
             raise InputError(
-                f"Got {len(self.frozen)} frozen flags for {len(self.max_lrs)} param groups; expected one each, or none."
+                f"Got frozen_norms={self.frozen_norms} with frozen={self.frozen}; expected True only in frozen groups."
             )
+
+    def spared(self) -> tuple[bool, ...]:
+        """For every group, whether it is frozen and its norm layers train on: (G,)."""
+        none = (False,) * len(self.max_lrs)
+        return tuple(
+            still and not norms for still, norms in zip(self.frozen or none, self.frozen_norms or none, strict=True)
+        )
 
     def phase_ends(self) -> tuple[float, ...]:
         """The step, possibly between two, at which each phase ends: (P,), never falling."""
@@ -249,11 +265,12 @@ def keep(value: object, name: str, clean: object) -> None:
 
 
 def whole(value: Any, what: str, *, least: int = 1) -> int:
-    """`value` as an int; numpy's are welcome, booleans and floats are not."""
+    """`value` as an int; numpy's and floats like 250.0, as divisions give them, are welcome, booleans are not."""
     try:
         if isinstance(value, bool):
             raise TypeError
-        number = operator.index(value)
+        is_whole_float = isinstance(value, float | np.floating) and float(value).is_integer()
+        number = int(value) if is_whole_float else operator.index(value)
     except TypeError:
         raise InputTypeError(f"Got {what}={value!r}; expected a whole number, {least} or more.") from None
     if number < least:

@@ -121,7 +121,7 @@ def set_momentum(group: ParamGroup, momentum: float) -> None:
 
 @contextmanager
 def frozen(
-    model: nn.Module | None, optimizers: Sequence[OptimizerLike], which: Sequence[bool], *, train_norms: bool = True
+    model: nn.Module | None, optimizers: Sequence[OptimizerLike], which: Sequence[bool], norms: Sequence[bool] = ()
 ) -> Iterator[None]:
     """Some groups do not train inside the block; on leaving every parameter trains, or does not, as before.
 
@@ -129,21 +129,23 @@ def frozen(
         model: tells which parameters belong to normalisation layers.
         optimizers: whose groups are frozen.
         which: (G,) True for the groups to freeze.
-        train_norms: normalisation layers go on training in frozen groups, default True: their statistics move with
-            the data anyway, and their scale and shift must be able to follow.
+        norms: (G,) True for those of them whose normalisation layers stand still too; empty for none, because their
+            statistics move with the data anyway, and their scale and shift must be able to follow.
     """
-    spared = {
+    in_norms = {
         id(p)
-        for m in (model.modules() if model is not None and train_norms else ())
+        for m in (model.modules() if model is not None else ())
         if isinstance(m, NORM_LAYERS)
         for p in m.parameters()
     }
     held = [
         p
-        for group, frozen in zip(param_groups(optimizers), which, strict=True)
-        if frozen
+        for group, still, with_norms in zip(
+            param_groups(optimizers), which, norms or (False,) * len(which), strict=True
+        )
+        if still
         for p in _tensors(group)
-        if p.requires_grad and id(p) not in spared
+        if p.requires_grad and (with_norms or id(p) not in in_norms)
     ]
     for parameter in held:
         parameter.requires_grad_(False)

@@ -4,6 +4,7 @@ import csv
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lrwidget.engine.curve import FloatArray, LossTracker, StopReason, beta_for, frozen_floats
+from lrwidget.engine.cycle import Cycle
 from lrwidget.engine.errors import RecordError
 from lrwidget.engine.plan import Plan
 from lrwidget.engine.record import pack_floats, save, unpack_floats, written_whole
@@ -48,8 +50,8 @@ class Stage:
         first: its first step, counted over the whole run.
         steps: steps of it that were done.
         planned: steps of it that were planned.
-        frozen: names of the groups that stood still, but for their norm layers if `train_norms`.
-        train_norms: whether norm layers of frozen groups trained.
+        frozen: names of the groups that stood still.
+        norms: names of those of them whose norm layers trained nevertheless.
         lrs: for every group (first, highest, last) LR of the steps done, (G, 3).
         first_loss: mean training loss of the first tenth of its steps.
         last_loss: mean training loss of the last tenth of its steps.
@@ -59,7 +61,7 @@ class Stage:
     steps: int
     planned: int
     frozen: tuple[str, ...]
-    train_norms: bool
+    norms: tuple[str, ...]
     lrs: tuple[tuple[float, float, float], ...]
     first_loss: float
     last_loss: float
@@ -122,7 +124,7 @@ class History:
     def stages(self) -> tuple[Stage, ...]:
         """What each cycle of the plan came to, as far as the run got; empty when its plan is not known."""
         return tuple(
-            self._stage(first, cycle.steps, cycle.frozen, cycle.train_norms)
+            self._stage(first, cycle)
             for first, cycle in (self.plan.starts() if self.plan is not None else ())
             if first < len(self)
         )
@@ -135,7 +137,7 @@ class History:
         for stage in self.stages:
             done = f"steps {stage.first} to {stage.first + stage.steps - 1}"
             frozen = f", frozen: {', '.join(stage.frozen)}" if stage.frozen else ""
-            norms = " (norm layers train)" if stage.frozen and stage.train_norms else ""
+            norms = f" (norm layers{_of(stage)} train)" if stage.norms else ""
             lines.append(f"{done}{frozen}{norms}, loss {stage.first_loss:.4g} → {stage.last_loss:.4g}")
             for name, (first, highest, last) in zip(self.names, stage.lrs, strict=True):
                 lines.append(f"    {name}: lr {first:.3g} → {highest:.3g} → {last:.3g}")
@@ -173,16 +175,16 @@ class History:
                 writer.writerow(row + [""] * (len(header) + 2 + len(metrics) - len(row)))
         return path
 
-    def _stage(self, first: int, planned: int, frozen: tuple[bool, ...], train_norms: bool) -> Stage:
-        here = slice(first, min(first + planned, len(self)))
+    def _stage(self, first: int, cycle: Cycle) -> Stage:
+        here = slice(first, min(first + cycle.steps, len(self)))
         losses, lrs_SG = self.losses[here], self.lrs[here]
         tenth = max(1, len(losses) // 10)
         return Stage(
             first=first,
             steps=len(losses),
-            planned=planned,
-            frozen=tuple(name for name, still in zip(self.names, frozen, strict=False) if still),
-            train_norms=train_norms,
+            planned=cycle.steps,
+            frozen=tuple(compress(self.names, cycle.frozen)),
+            norms=tuple(compress(self.names, cycle.spared())),
             lrs=tuple((float(lr_S[0]), float(lr_S.max()), float(lr_S[-1])) for lr_S in lrs_SG.T),
             first_loss=float(np.mean(losses[:tenth])),
             last_loss=float(np.mean(losses[-tenth:])),
@@ -247,6 +249,11 @@ class History:
             )
         except (TypeError, ValueError, KeyError) as error:
             raise RecordError(f"Got a history that cannot be: {error}") from error
+
+
+def _of(stage: Stage) -> str:
+    """Whose norm layers train, where that is not so in all frozen groups."""
+    return "" if stage.norms == stage.frozen else f" of {', '.join(stage.norms)}"
 
 
 def _epoch(plain: Mapping[str, Any]) -> EpochPoint:

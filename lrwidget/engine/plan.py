@@ -65,8 +65,12 @@ class Plan:
                 )
         if len({cycle.momentum is None for cycle in self.cycles}) > 1:
             raise InputError("Got cycles with and without momentum; expected it in all of them or in none.")
-        if len({cycle.train_norms for cycle in self.cycles if any(cycle.frozen)}) > 1:
-            raise InputError("Got frozen cycles with train_norms=True and False; expected the same in all of them.")
+        for i, name in enumerate(self.names):
+            if len({cycle.spared()[i] for cycle in self.cycles if cycle.frozen and cycle.frozen[i]}) > 1:
+                raise InputError(
+                    f"Got cycles in which the norm layers of the frozen group {name!r} train, and others in which they "
+                    "stand still; expected the same in all of them."
+                )
 
     @property
     def total_steps(self) -> int:
@@ -217,7 +221,8 @@ def one_cycle(
     *,
     preset: str = "torch",
     freeze_steps: int = 0,
-    train_norms: bool = True,
+    frozen: Sequence[bool] | None = None,
+    train_norms: bool | None = None,
     pct_start: float | None = None,
     div: float | None = None,
     div_final: float | None = None,
@@ -235,7 +240,11 @@ def one_cycle(
             the few lines everyone knows.
         freeze_steps: of the steps, how many come first in a cycle of their own at the same LRs, with all groups
             frozen but the last, climbing for 99 % of it as fastai's fine_tune does; default 0.
-        train_norms: the norm layers of the frozen groups train on meanwhile; default True, as in fastai.
+        frozen: one flag per group: those that do not train in any step of the plan; default None: all do. Nothing of
+            them changes but the running statistics of their batch norms, which follow the data.
+        train_norms: whether norm layers of frozen groups train on. True: all of them, as when fastai's `freeze()` is
+            followed by a fit. False: none. Default None: those of groups that `freeze_steps` freeze, so that they
+            fit what trains later, and none of groups that are `frozen` all along.
         pct_start: share of the steps that warm up; this keyword and the following are explained in `Shape`.
         div: the first LR is `max_lr / div`.
         div_final: the final LR is the first one (`torch`, `fastai_v1`, `smith`, `linear`, `cosine`) or the highest
@@ -265,19 +274,31 @@ def one_cycle(
             f"Got freeze_steps={freeze_steps} of total_steps={total_steps}; expected fewer: total_steps counts them in."
         )
     lrs = resolve_lrs(max_lr, len(names))
-    cycle = _cycle(shape, steps=total_steps - freeze_steps, max_lrs=lrs, preset=preset)
+    still_G = _flags(frozen, names)
+    norms_G = tuple(still and not train_norms for still in still_G)
+    cycle = _cycle(
+        shape, steps=total_steps - freeze_steps, max_lrs=lrs, frozen=still_G, frozen_norms=norms_G, preset=preset
+    )
     if not freeze_steps:
         return Plan(cycles=(cycle,), names=names)
+    if still_G[-1]:
+        raise InputError(
+            f"Got freeze_steps={freeze_steps}, in which only the last group trains, and {names[-1]!r}, which is the "
+            "last, frozen; expected a group that trains in every step. Take freeze_steps=0, or do not freeze it."
+        )
+    waits_G = tuple(waits and not still for waits, still in zip(_all_but_last(names), still_G, strict=True))
     climb = replace(shape, pct_start=FREEZE.pct_start, phases=2)
-    frozen = _cycle(
+    head_first = _cycle(
         climb,
         steps=freeze_steps,
         max_lrs=lrs,
         frozen=_all_but_last(names),
-        train_norms=train_norms,
+        frozen_norms=tuple(
+            train_norms is False if waits else norms for waits, norms in zip(waits_G, norms_G, strict=True)
+        ),
         preset=preset,
     )
-    return Plan(cycles=(frozen, cycle), names=names)
+    return Plan(cycles=(head_first, cycle), names=names)
 
 
 @known_options
@@ -323,7 +344,7 @@ def fine_tune_plan(
         steps=freeze_steps,
         max_lrs=resolve_lrs(slice(base_lr), len(names)),
         frozen=_all_but_last(names),
-        train_norms=train_norms,
+        frozen_norms=() if train_norms else _all_but_last(names),
         preset="fine_tune",
     )
     return Plan(cycles=(head_first, main), names=names)
@@ -335,6 +356,27 @@ def _cycle(shape: Shape, **rest: Any) -> Cycle:
 
 def _all_but_last(names: Sequence[str]) -> tuple[bool, ...]:
     return (True,) * (len(names) - 1) + (False,)
+
+
+def _flags(frozen: Sequence[bool] | None, names: Sequence[str]) -> tuple[bool, ...]:
+    """One flag per group: whether it does not train."""
+    if frozen is None:
+        return (False,) * len(names)
+    flags = tuple(frozen) if isinstance(frozen, Iterable) else (None,)
+    if not all(isinstance(flag, bool | np.bool_) for flag in flags):
+        raise InputTypeError(
+            f"Got frozen={frozen!r}; expected one True or False per group ({', '.join(names)}), in optimizer order."
+        )
+    if len(flags) != len(names):
+        raise InputError(
+            f"Got {len(flags)} flags in frozen={frozen!r} for {len(names)} groups ({', '.join(names)}); expected one "
+            "True or False per group, in optimizer order."
+        )
+    if all(flags):
+        raise InputError(
+            f"Got frozen={frozen!r}, which freezes every group ({', '.join(names)}); expected one that trains."
+        )
+    return tuple(map(bool, flags))
 
 
 def _names(groups: "OptimizerLike | int | Sequence[str]") -> tuple[str, ...]:

@@ -33,9 +33,25 @@ norm_layers = (
 norms = {id(p) for m in model.modules() if isinstance(m, norm_layers) for p in m.parameters(recurse=False)}
 """
 
-FREEZE = """
-trainable = [[p for p in group["params"] if p.requires_grad] for group in {held}]
-frozen = {{  # from which step on: whether each group stands still{spared}
+WHOLE = """\
+for group, still in zip({held}, {flags}):  # these stand still with their norm layers
+    norms -= {{id(p) for p in group["params"] if still}}
+"""
+
+FREEZABLE = """
+freezable = [[p for p in group["params"] if p.requires_grad{spared}] for group in {held}]
+"""
+
+FROZEN = """
+for group, still in zip({held}, {flags}):
+    for p in group["params"]:
+        if still{spared}:
+            p.requires_grad_(False)
+            p.grad = None
+"""
+
+FROZEN_AT = """
+frozen = {{  # from which step on: whether each group stands still
 {table}
 }}
 """
@@ -54,9 +70,11 @@ def set_step(step):
 '''
 
 SET_FROZEN = """\
-    for params, still in zip(trainable, frozen.get(step, ())):
+    for params, still in zip(freezable, frozen.get(step, ())):
         for p in params:
-            p.requires_grad_(not still{spared})
+            p.requires_grad_(not still)
+            if still:
+                p.grad = None
 """
 
 SET_MOMENTUM = """\
@@ -184,14 +202,10 @@ def program(plan: "Plan", how: StepSource | None = None) -> str:
     """
     how = how or StepSource()
     arguments = plan.one_cycle_lr()
-    if (
-        arguments is not None
-        and plan.cycles[0].momentum is None
-        and not any(plan.cycles[0].frozen)
-        and how.n_optimizers == 1
-    ):
-        schedule, before, after = _one_cycle_source(arguments), "", "scheduler.step()"
-        imports = "import torch\n" if how.amp or how.clip_grad_norm is not None else ""
+    if arguments is not None and plan.cycles[0].momentum is None and how.n_optimizers == 1:
+        freeze = _freeze_source(plan, "optimizer.param_groups")
+        schedule, before, after = _one_cycle_source(arguments, freeze), "", "scheduler.step()"
+        imports = "import torch\n" if how.amp or how.clip_grad_norm is not None or freeze else ""
     else:
         schedule, before, after = _written_out(plan, how.n_optimizers > 1), "set_step(step)", ""
         imports = ""
@@ -199,12 +213,12 @@ def program(plan: "Plan", how: StepSource | None = None) -> str:
     return f"{how.yours(plan.names)}{window}{imports}{schedule}\n{how.setting()}{how.loop(before, after)}"
 
 
-def _one_cycle_source(arguments: dict[str, Any]) -> str:
+def _one_cycle_source(arguments: dict[str, Any], freeze: str) -> str:
     max_lrs, total_steps = arguments.pop("max_lr"), arguments.pop("total_steps")
     max_lr = max_lrs[0] if len(max_lrs) == 1 else max_lrs
     keywords = "".join(f"    {name}={value!r},\n" for name, value in arguments.items())
     return (
-        "from torch.optim.lr_scheduler import OneCycleLR\n\n"
+        f"from torch.optim.lr_scheduler import OneCycleLR\n{freeze}\n"
         f"total_steps = {total_steps}\nmax_lr = {max_lr}\n"
         "scheduler = OneCycleLR(\n    optimizer,\n    max_lr,\n    total_steps=total_steps,\n"
         f"{keywords}    cycle_momentum=False,  # the optimizer keeps its own\n)\n"
@@ -218,24 +232,32 @@ def _written_out(plan: "Plan", several: bool) -> str:
     if several:
         held = "param_groups"
         source += "param_groups = [group for optimizer in optimizers for group in optimizer.param_groups]\n"
-    freezes = any(any(cycle.frozen) for _, cycle in starts)
-    norms = any(any(cycle.frozen) and cycle.train_norms for _, cycle in starts)
-    if freezes:
-        flags = {first: list(cycle.frozen or (False,) * plan.n_groups) for first, cycle in starts}
-        source += NORMS if norms else ""
-        source += FREEZE.format(
-            held=held,
-            table="\n".join(f"    {first}: {still}," for first, still in flags.items()),
-            spared="; norm layers train on" if norms else "",
-        )
+    source += _freeze_source(plan, held)
     cycles = "".join(_cycle_source(cycle, f"cycle_{i}") for i, (_, cycle) in enumerate(starts, 1))
     source += "".join(text for curve, text in CURVES.items() if f"{curve}(" in cycles) + cycles
     return source + SET_STEP.format(
         held=held,
-        freeze=SET_FROZEN.format(spared=" or id(p) in norms" if norms else "") if freezes else "",
+        freeze=SET_FROZEN if len({cycle.frozen for cycle in plan.cycles}) > 1 else "",
         values="\n".join(_values_source(plan)),
         momentum=SET_MOMENTUM if plan.cycles[0].momentum is not None else "",
     )
+
+
+def _freeze_source(plan: "Plan", held: str) -> str:
+    """What freezes groups: once for the whole program, or a table for `set_step` where it changes on the way."""
+    still_CG = [list(cycle.frozen or (False,) * plan.n_groups) for cycle in plan.cycles]
+    freezes_G = [any(still_C) for still_C in zip(*still_CG, strict=True)]
+    spares_G = [any(spared_C) for spared_C in zip(*(cycle.spared() for cycle in plan.cycles), strict=True)]
+    if not any(freezes_G):
+        return ""
+    whole_G = [frozen and not spared for frozen, spared in zip(freezes_G, spares_G, strict=True)]
+    source = NORMS if any(spares_G) else ""
+    source += WHOLE.format(held=held, flags=whole_G) if any(spares_G) and any(whole_G) else ""
+    spared = " and id(p) not in norms" if any(spares_G) else ""
+    if all(still_G == still_CG[0] for still_G in still_CG):
+        return source + FROZEN.format(held=held, flags=freezes_G, spared=spared)
+    rows = (f"    {first}: {still_G}," for (first, _), still_G in zip(plan.starts(), still_CG, strict=True))
+    return source + FREEZABLE.format(held=held, spared=spared) + FROZEN_AT.format(table="\n".join(rows))
 
 
 def _cycle_source(cycle: Cycle, name: str) -> str:

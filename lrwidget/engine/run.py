@@ -230,7 +230,7 @@ class Run:
                 if step >= last:
                     continue
                 still = cycle.frozen or (False,) * plan.n_groups
-                with groups.frozen(model, loop.optimizers, still, train_norms=cycle.train_norms):
+                with groups.frozen(model, loop.optimizers, still, cycle.frozen_norms):
                     while step < last:
                         if should_stop():
                             self._reason = StopReason.STOPPED

@@ -157,5 +157,5 @@ def test_frozen_groups_train_again_afterwards_and_norms_all_along() -> None:
     with frozen(model, [optimizer], [True, False]):
         assert [p.requires_grad for p in model.parameters()] == [False, False, True, True, True, True]
     assert all(p.requires_grad for p in model.parameters())
-    with frozen(model, [optimizer], [True, False], train_norms=False):
+    with frozen(model, [optimizer], [True, False], norms=[True, False]):
         assert [p.requires_grad for p in model.parameters()] == [False, False, False, False, True, True]

@@ -171,7 +171,7 @@ def test_fine_tune_halves_the_lr_without_a_frozen_part_too() -> None:
 
 def test_fine_tune_freezes_nothing_when_there_is_one_group() -> None:
     first, _ = fine_tune_plan(2e-3, 30, 10, 1).cycles
-    assert (first.frozen, first.max_lrs) == ((False,), (2e-3,))
+    assert (first.frozen, first.max_lrs) == ((), (2e-3,))
 
 
 @pytest.mark.parametrize("total_steps", [4, 10, 47, 101])
@@ -277,7 +277,7 @@ def test_groups_are_an_optimizer_a_number_or_names() -> None:
     assert str(optimizer.state_dict()) == before
 
 
-@pytest.mark.parametrize("steps", [7, np.int64(7), torch.tensor(7)])
+@pytest.mark.parametrize("steps", [7, np.int64(7), torch.tensor(7), 7.0, np.float32(7)])
 def test_whole_numbers_of_any_kind_are_steps(steps: object) -> None:
     plan = one_cycle(0.1, steps, 1)
     assert plan == one_cycle(0.1, 7, 1)
@@ -288,7 +288,9 @@ def test_whole_numbers_of_any_kind_are_steps(steps: object) -> None:
     ("options", "error", "says"),
     [
         ({"total_steps": 0}, InputError, "total_steps=0"),
-        ({"total_steps": 7.0}, InputTypeError, "total_steps=7.0"),
+        ({"total_steps": 7.5}, InputTypeError, "total_steps=7.5"),
+        ({"total_steps": math.inf}, InputTypeError, "total_steps=inf"),
+        ({"total_steps": "7"}, InputTypeError, "total_steps='7'"),
         ({"total_steps": True}, InputTypeError, "total_steps=True"),
         ({"groups": 0}, InputError, "groups=0"),
         ({"groups": []}, InputError, "no group names"),
@@ -309,6 +311,11 @@ def test_whole_numbers_of_any_kind_are_steps(steps: object) -> None:
         ({"final_div_factor": 10}, InputTypeError, "Did you mean 'div_final'"),
         ({"anneal_strategy": "cos"}, InputTypeError, "Did you mean 'anneal'"),
         ({"pct_strat": 0.1}, InputTypeError, "Did you mean 'pct_start'"),
+        ({"frozen": [True, True]}, InputError, "freezes every group"),
+        ({"frozen": [True]}, InputError, "1 flags in frozen"),
+        ({"frozen": True}, InputTypeError, "one True or False per group"),
+        ({"frozen": [0, 1]}, InputTypeError, "one True or False per group"),
+        ({"frozen": [False, True], "freeze_steps": 2}, InputError, "'group 1', which is the last, frozen"),
     ],
 )
 def test_what_no_plan_can_have_is_refused(options: dict[str, object], error: type[Exception], says: str) -> None:
@@ -330,6 +337,25 @@ def test_freeze_steps_come_first_at_the_same_lrs() -> None:
     assert np.array_equal(plan.lr_at(20), second.lr_at(np.array([0]))[0])
 
 
+def test_frozen_groups_stand_still_in_every_cycle_with_their_norm_layers_unless_asked_otherwise() -> None:
+    (cycle,) = one_cycle(0.1, 10, 3, frozen=[True, False, np.False_]).cycles
+    assert (cycle.frozen, cycle.frozen_norms) == ((True, False, False), (True, False, False))
+    (cycle,) = one_cycle(0.1, 10, 3, frozen=(True, False, False), train_norms=True).cycles
+    assert (cycle.frozen, cycle.frozen_norms) == ((True, False, False), ())
+    assert one_cycle(0.1, 10, 3, frozen=[False] * 3) == one_cycle(0.1, 10, 3)
+
+
+@pytest.mark.parametrize(
+    ("train_norms", "spared"),
+    [(None, (False, True, False)), (True, (True, True, False)), (False, (False, False, False))],
+)
+def test_freeze_steps_freeze_more_groups_at_first(train_norms: bool | None, spared: tuple[bool, ...]) -> None:
+    plan = one_cycle(0.1, 10, 3, frozen=[True, False, False], freeze_steps=4, train_norms=train_norms)
+    assert [cycle.frozen for cycle in plan.cycles] == [(True, True, False), (True, False, False)]
+    assert plan.cycles[0].spared() == spared and plan.cycles[1].spared() == (spared[0], False, False)
+    assert np.array_equal(plan.lr_at(steps_of(plan)), one_cycle(0.1, 10, 3, freeze_steps=4).lr_at(steps_of(plan)))
+
+
 def test_a_plan_is_a_value() -> None:
     plan = one_cycle(0.1, 10, 1)
     assert plan == one_cycle([0.1], 10, ["all layers"]) and hash(plan) == hash(one_cycle(0.1, 10, 1))
@@ -343,6 +369,13 @@ def test_a_plan_s_cycles_must_fit_its_groups() -> None:
         Plan(cycles=(cycle,), names=("all layers",))
     with pytest.raises(InputError, match="frozen flags"):
         Cycle(steps=3, max_lrs=(0.1, 0.2), frozen=(True,))
+    with pytest.raises(InputError, match="expected a group that trains"):
+        Cycle(steps=3, max_lrs=(0.1, 0.2), frozen=(True, True))
+    with pytest.raises(InputError, match="True only in frozen groups"):
+        Cycle(steps=3, max_lrs=(0.1, 0.2), frozen=(True, False), frozen_norms=(False, True))
+    still = Cycle(steps=3, max_lrs=(0.1, 0.2), frozen=(True, False), frozen_norms=(True, False))
+    with pytest.raises(InputError, match="norm layers of the frozen group 'body' train, and others"):
+        Plan(cycles=(still, Cycle(steps=3, max_lrs=(0.1, 0.2), frozen=(True, False))), names=("body", "head"))
     with pytest.raises(InputError, match="without a cycle"):
         Plan(cycles=(), names=("all layers",))
 
@@ -431,11 +464,19 @@ def test_lrs_climb_to_their_highest_once_and_stay_within_it(
 
 
 @settings(max_examples=100)
-@given(pick=picks, total_steps=lengths, groups=st.integers(1, 3), options=shapes, freeze=st.booleans())
+@given(
+    pick=picks,
+    total_steps=lengths,
+    groups=st.integers(1, 3),
+    options=shapes,
+    freeze=st.booleans(),
+    frozen=st.lists(st.booleans(), min_size=2, max_size=2),
+)
 def test_a_plan_read_back_from_json_is_the_same(
-    pick: object, total_steps: int, groups: int, options: dict[str, object], freeze: bool
+    pick: object, total_steps: int, groups: int, options: dict[str, object], freeze: bool, frozen: list[bool]
 ) -> None:
-    plan = one_cycle(pick, total_steps, groups, freeze_steps=total_steps // 3 if freeze else 0, **options)
+    still = [*frozen[: groups - 1], False]
+    plan = one_cycle(pick, total_steps, groups, frozen=still, freeze_steps=total_steps // 3 if freeze else 0, **options)
     again = Plan.from_dict(json.loads(json.dumps(plan.to_dict(), allow_nan=False)))
     assert again == plan
     assert np.array_equal(again.lr_at(steps_of(plan)), plan.lr_at(steps_of(plan)))

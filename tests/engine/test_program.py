@@ -1,5 +1,6 @@
 """The printed program, run: it trains what `fit` trains, to the last bit, whatever a step is made of."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -15,6 +16,10 @@ PLANS = {
     "torch": one_cycle([1e-3, 1e-2], 11, ["body", "head"]),
     "fastai": one_cycle(slice(1e-3, 1e-2), 11, ["body", "head"], preset="fastai"),
     "frozen first": one_cycle(slice(1e-3, 1e-2), 11, ["body", "head"], freeze_steps=4),
+    "body frozen": one_cycle(slice(1e-3, 1e-2), 11, ["body", "head"], frozen=[True, False]),
+    "body frozen, norms train": one_cycle(
+        slice(1e-3, 1e-2), 11, ["body", "head"], preset="fastai", frozen=[True, False], train_norms=True
+    ),
 }
 
 
@@ -94,6 +99,28 @@ def test_the_program_of_a_whole_step_of_the_users_own_only_schedules_it(plan: Pl
     source = plan.code(step="train_step")
     run(source, printed, printed_optimizer, train_step=train_step_of(printed, printed_optimizer))
     assert weights(ours) == weights(printed) != weights(a_model())
+
+
+@pytest.mark.parametrize("train_norms", [None, True, False])
+def test_the_program_of_groups_frozen_first_and_groups_frozen_all_along(train_norms: bool | None) -> None:
+    def an_optimizer(model: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.AdamW([{"params": part.parameters()} for part in model], lr=0.1)
+
+    torch.manual_seed(4)
+    ours = nn.Sequential(
+        nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6)),
+        nn.Sequential(nn.Linear(6, 6), nn.LayerNorm(6)),
+        nn.Linear(6, 3),
+    )
+    printed, first = copy.deepcopy(ours), copy.deepcopy(ours)
+    plan = one_cycle(1e-2, 11, 3, frozen=[True, False, False], freeze_steps=4, train_norms=train_norms)
+    fit(ours, an_optimizer(ours), BATCHES, F.cross_entropy, plan)
+    run(plan.code(), printed, an_optimizer(printed), loss_fn=F.cross_entropy)
+    assert weights(ours) == weights(printed)
+    moved = [name for (name, p), q in zip(ours.named_parameters(), first.parameters(), strict=True) if not p.equal(q)]
+    still = {"0.0.weight", "0.0.bias"} | (set() if train_norms else {"0.1.weight", "0.1.bias"})
+    assert set(dict(ours.named_parameters())) - set(moved) == still
+    assert not ours[0][1].running_mean.equal(first[0][1].running_mean)
 
 
 def test_a_step_that_the_scaler_skips_does_not_advance_the_printed_schedule() -> None:
