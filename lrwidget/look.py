@@ -247,15 +247,21 @@ def wants_log(plan: "Plan") -> bool:
     return max(plan.max_lrs) > 5 * min(plan.max_lrs)
 
 
-def trained_lrs(plan: "Plan", step_S: npt.NDArray[np.int64]) -> Floats:
-    """(S, G) LR of every group; NaN while a group is frozen, where its LR does nothing."""
+def trained_lrs(plan: "Plan", step_S: npt.NDArray[np.int64], frozen: Sequence[bool] = ()) -> Floats:
+    """(S, G) LR of every group; NaN while a group is frozen, where its LR does nothing.
+
+    Args:
+        plan: whose LRs.
+        step_S: at which steps.
+        frozen: groups that do not train whatever the plan says, one flag per group; empty for none.
+    """
     lr_SG = plan.lr_at(step_S)
-    first = 0
-    for cycle in plan.cycles:
+    for first, cycle in plan.starts():
         here_S = (first <= step_S) & (step_S < first + cycle.steps)
         if any(cycle.frozen):
             lr_SG[np.ix_(here_S, np.array(cycle.frozen))] = np.nan
-        first += cycle.steps
+    if any(frozen):
+        lr_SG[:, np.array(frozen)] = np.nan
     return lr_SG
 
 
@@ -263,11 +269,13 @@ def lr_range(lr_SG: Floats, log: bool) -> tuple[float, float]:
     """The LRs to show: from 0, or on a log axis from the lowest of them.
 
     Where a schedule ends is part of it: a floor above the ends would make groups end alike that do not. Six decades
-    below the slowest group's peak is a floor for the schedules that end at 0, which no log axis has.
+    below the slowest group's peak is a floor for the schedules that end at 0, which no log axis has. LRs may be NaN;
+    when all are, any range will do.
     """
-    peaks = np.nanmax(lr_SG, axis=0)
-    lowest = max(float(np.nanmin(lr_SG)), float(peaks.min()) / 1e6) if log else 0.0
-    return lowest, float(peaks.max())
+    peaks = [float(lr_S[trains].max()) for lr_S in lr_SG.T if (trains := np.isfinite(lr_S)).any()]
+    if not peaks:
+        return (1e-7 if log else 0.0), 1.0
+    return (max(float(np.nanmin(lr_SG)), min(peaks) / 1e6) if log else 0.0), max(peaks)
 
 
 def phase_names(plan: "Plan", letter: float = 0.008) -> list[tuple[float, str]]:

@@ -1,10 +1,12 @@
-"""The plan over its steps: the LR of every group, momentum where it is cycled, and where the phases begin."""
+"""The plan over its steps: the LR of every group, momentum where it is cycled, the phases, and where a run is in it."""
 
+import html
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import bqplot
+import ipywidgets
 import numpy as np
 import numpy.typing as npt
 
@@ -12,7 +14,6 @@ from lrwidget.look import (
     format_lr,
     group_color,
     lr_range,
-    phase_names,
     plan_steps,
     powers_between,
     round_ticks,
@@ -33,27 +34,43 @@ from lrwidget.ui.palette import (
     put_together,
     unit_scale,
 )
+from lrwidget.ui.phases import MARGIN, phase_strip
 
 if TYPE_CHECKING:
     from lrwidget.engine.plan import Plan
-    from lrwidget.state import LRState
+    from lrwidget.state import LRState, Progress
 
 MAX_POINTS = 200
 """Points of a line: one for every four pixels, and no corner of a schedule is left out."""
 
+MOST_NUMBERS = 6
+"""Groups whose LRs are written out one by one while a run trains; of more it is the range."""
+
+ONE_LINE = "font-size: 11px; overflow: hidden; text-overflow: ellipsis; white-space: nowrap"
+
+DASHES = f"<span aria-hidden='true' style='color: {FAINT}'>&#9476;&#9476;</span>"
+"""How momentum is drawn."""
+
+LOG_HINT = "Learning rates on a logarithmic axis; by itself it is one when groups are more than a factor of 5 apart"
+
 
 class SchedulePreview:
-    """The schedule that a run would follow now.
+    """The schedule that a run would follow now, and while one trains, where it is.
 
     Attributes:
         view: the widget to show.
+        figure: the chart in it.
+        log_axis: whether LRs are on a log axis; what the user has chosen stays, before that the plan decides.
         watches: traits of the state that `render` reads.
     """
 
-    watches = ("plan",)
+    watches = ("plan", "frozen", "phase", "progress")
 
     def __init__(self) -> None:
         self._plan: Plan | None = None
+        self._frozen: tuple[bool, ...] = ()
+        self._log = False
+        self._log_chosen: bool | None = None
         self._step = bqplot.LinearScale(min=0.0, max=1.0, allow_padding=False)
         self._height = unit_scale()
         self._momentum = bqplot.LinearScale(min=0.0, max=1.0, allow_padding=False)
@@ -66,74 +83,85 @@ class SchedulePreview:
         self._momentum_line = self._line(
             self._momentum, stroke_width=1.5, line_style="dashed", colors=[FAINT], opacities=[0.9]
         )
-        # Said at the line and not by an axis on the right, for which the plot would end before those above and below.
-        self._momentum_says = bqplot.Label(
-            x=[],
-            y=[],
-            text=[],
-            scales={"x": self._step, "y": self._momentum},
-            colors=[TEXT],
-            default_size=11,
-            font_weight="normal",
-            x_offset=5,
-            y_offset=-9,
-        )
         self._phases = self._line(self._height, stroke_width=1, colors=[GRID])
-        self._phase_names = bqplot.Label(
-            x=[],
-            y=[],
-            text=[],
-            scales={"x": self._step, "y": self._height},
-            colors=[TEXT],
-            default_size=11,
-            font_weight="normal",
-            x_offset=5,
-        )
+        self._cursor = self._line(self._height, stroke_width=1.5, colors=[TEXT])
         # Without grid lines an axis has ticks, and its numbers stand lower.
         self._step_axis = axis(self._step, "optimizer step", grid_lines="none", label_offset="2.5em")
-        self.view = figure(
+        self.figure = figure(
             [self._step_axis, *self._lr_axes],
-            204,
-            fig_margin={"top": 8, "bottom": 44, "left": 58, "right": 14},
+            194,
+            fig_margin={**MARGIN, "top": 6, "bottom": 44},
         )
-        self.view.marks = [self._phases, self._momentum_line, *self._lr_lines, self._momentum_says, self._phase_names]
+        self.figure.marks = [self._phases, self._momentum_line, *self._lr_lines, self._cursor]
+        self._phase_names = ipywidgets.HTML(layout=ipywidgets.Layout(width="100%"))
+        # Numbers are written above the plot, where no curve can be.
+        self._numbers = ipywidgets.HTML(
+            layout=ipywidgets.Layout(
+                flex="1 1 0%", min_width="0", overflow="hidden", margin=f"0 0 0 {MARGIN['left']}px"
+            )
+        )
+        self.log_axis = ipywidgets.Checkbox(
+            description="log axis",
+            indent=False,
+            tooltip=LOG_HINT,
+            layout=ipywidgets.Layout(width="auto", margin=f"0 {MARGIN['right']}px 0 8px"),
+        )
+        self.log_axis.observe(self._axis_chosen, "value")
+        self._top = ipywidgets.HBox([self._numbers, self.log_axis], layout=ipywidgets.Layout(align_items="center"))
+        # The figure joins when there is a plan: bqplot measures a hidden figure as having no size.
+        self.view = ipywidgets.VBox([])
 
     def render(self, state: "LRState") -> None:
-        """Draw another plan; nothing is done for the same one."""
+        """Draw another plan, and where a run is in it; nothing is drawn again for the same one."""
         plan = state.plan
-        if plan is self._plan:
-            return
-        self._plan = plan
-        put(self.view.layout, display="none" if plan is None else "")
-        if plan is not None:
-            self._draw(plan)
+        if plan is not self._plan or state.frozen != self._frozen:
+            self._plan, self._frozen = plan, state.frozen
+            if plan is not None:
+                self._draw(plan)
+            put(self.view, children=() if plan is None else (self._top, self._phase_names, self.figure))
+        self._show_now(state.progress if state.phase == "training" else None)
 
     def close(self) -> None:
         """Let go of the browser's copies."""
-        close_all(self.view)
+        close_all(self.view, self._top, self._phase_names, self.figure)
+
+    def _axis_chosen(self, change: Any) -> None:
+        # What `_draw` writes comes by here too, and is nobody's choice.
+        if change["new"] == self._log:
+            return
+        self._log_chosen = change["new"]
+        if self._plan is not None:
+            self._draw(self._plan)
 
     def _draw(self, plan: "Plan") -> None:
         step_S = plan_steps(plan, MAX_POINTS)
-        log = wants_log(plan)
+        self._log = wants_log(plan) if self._log_chosen is None else self._log_chosen
+        put(self.log_axis, value=self._log)
         last = float(max(1, plan.total_steps - 1))
         put_axis(self._step_axis, round_ticks(0, last, 8), max=last)
-        self._draw_lrs(plan, step_S, log)
-        self._draw_momentum(plan.momentum_at(step_S), step_S)
+        self._draw_lrs(plan, step_S, self._log)
+        self._draw_momentum(plan, step_S)
         between = np.array([(step, step) for step, _ in plan.boundaries() if step > 0])
-        named = phase_names(plan)
         put_together(self._phases, x=between, y=np.array([(0.0, 1.0)] * len(between)))
-        put_together(
-            self._phase_names,
-            x=np.array([step for step, _ in named]),
-            y=np.full(len(named), 0.93),
-            text=np.array([name for _, name in named]),
-        )
+        put(self._phase_names, value=phase_strip(plan, last))
+
+    def _show_now(self, progress: "Progress | None") -> None:
+        plan = self._plan
+        if plan is None:
+            return
+        if progress is None:
+            put_together(self._cursor, x=nothing(), y=nothing())
+            put(self._numbers, value=one_line(momentum_cycled(plan)))
+            return
+        # The last step taken: its LRs are those that the progress tells.
+        step = min(max(0, progress.step - 1), plan.total_steps - 1)
+        put_together(self._cursor, x=np.array([step, step], dtype=float), y=np.array([0.0, 1.0]))
+        put(self._numbers, value=one_line([*lrs_at(plan, step, self._frozen), *momentum_at(plan, step)]))
 
     def _draw_lrs(self, plan: "Plan", step_S: npt.NDArray[np.int64], log: bool) -> None:
-        lr_SG = trained_lrs(plan, step_S)
+        lr_SG = trained_lrs(plan, step_S, self._frozen)
         lowest, highest = lr_range(lr_SG, log)
-        # Room above the peak for the names of the phases.
-        top = highest * (highest / lowest) ** 0.2 if log else 1.2 * highest
+        top = highest * (highest / lowest) ** 0.06 if log else 1.06 * highest
         for kind, (lr_axis, lines) in enumerate(zip(self._lr_axes, self._lr_lines, strict=True)):
             shown = kind == int(log)
             put(lr_axis, visible=shown)
@@ -142,31 +170,29 @@ class SchedulePreview:
                 continue
             marks = powers_between(lowest, top, 5) if log else round_ticks(0, highest, 4)
             # What was picked, though the steps may miss it by a little.
-            marks = with_peak(marks, max(plan.max_lrs), apart(lowest, top, log))
+            trained = [lr for lr, still in zip(plan.max_lrs, self._frozen, strict=False) if not still]
+            marks = with_peak(marks, max(trained or plan.max_lrs), apart(lowest, top, log))
             put_axis(lr_axis, marks, format_lr, min=lowest, max=top)
-            put(lines, colors=[group_color(group) for group in range(plan.n_groups)])
-            put_together(lines, x=step_S.astype(float), y=np.maximum(lr_SG.T, lowest))
+            # A line without a point is an error in the browser.
+            drawn = np.flatnonzero(np.isfinite(lr_SG).any(axis=0))
+            y = np.maximum(lr_SG[:, drawn].T, lowest) if len(drawn) else nothing()
+            put_together(
+                lines,
+                x=step_S.astype(float) if len(drawn) else nothing(),
+                y=y,
+                colors=[group_color(group) for group in drawn.tolist()] or [TEXT],
+            )
 
-    def _draw_momentum(self, momentum_SG: npt.NDArray[np.float64], step_S: npt.NDArray[np.int64]) -> None:
-        cycled = np.isfinite(momentum_SG).all(axis=0)
-        if not cycled.any():
-            for mark in (self._momentum_line, self._momentum_says):
-                put_together(mark, x=nothing(), y=nothing())
+    def _draw_momentum(self, plan: "Plan", step_S: npt.NDArray[np.int64]) -> None:
+        if plan.cycles[0].momentum is None:
+            put_together(self._momentum_line, x=nothing(), y=nothing())
             return
         # Momentum is cycled for all groups alike.
-        momentum_S = momentum_SG[:, int(cycled.argmax())]
+        momentum_S = plan.momentum_at(step_S)[:, 0]
         low, high = float(momentum_S.min()), float(momentum_S.max())
         spare = 0.25 * (high - low) or 0.05
-        # More room above, where the phases have their names.
-        put_together(self._momentum, min=low - spare, max=high + 2.5 * spare)
+        put_together(self._momentum, min=low - spare, max=high + spare)
         put_together(self._momentum_line, x=step_S.astype(float), y=momentum_S)
-        lowest = int(momentum_S.argmin())
-        put_together(
-            self._momentum_says,
-            x=step_S[[0, lowest]].astype(float),
-            y=momentum_S[[0, lowest]],
-            text=np.array([f"momentum {momentum_S[0]:.3g}", f"{low:.3g}"]),
-        )
 
     def _line(self, scale: Any, **style: Any) -> Any:
         return bqplot.Lines(x=[], y=[], scales={"x": self._step, "y": scale}, **style)
@@ -177,3 +203,33 @@ def apart(low: float, high: float, log: bool) -> Callable[[float, float], float]
     if log:
         return lambda a, b: math.log(a / b) / math.log(high / low)
     return lambda a, b: (a - b) / (high - low)
+
+
+def lrs_at(plan: "Plan", step: int, frozen: Sequence[bool] = ()) -> list[str]:
+    """The LR of every group at a step, as HTML; of many groups the range."""
+    (lr_G,) = trained_lrs(plan, np.array([step]), frozen)
+    if len(lr_G) <= MOST_NUMBERS:
+        return [
+            f"<b style='color: {group_color(group)}'>&#9632;</b> {html.escape(name)} "
+            + (format_lr(lr) if math.isfinite(lr) else "frozen")
+            for group, (name, lr) in enumerate(zip(plan.names, lr_G.tolist(), strict=True))
+        ]
+    trained = lr_G[np.isfinite(lr_G)]
+    return [f"lr {format_lr(trained.min())} to {format_lr(trained.max())}"] if len(trained) else []
+
+
+def momentum_at(plan: "Plan", step: int) -> list[str]:
+    """The momentum at a step, as HTML; nothing where it is left alone."""
+    momentum = float(plan.momentum_at(step)[0])
+    return [f"{DASHES} momentum {momentum:.3g}"] if math.isfinite(momentum) else []
+
+
+def momentum_cycled(plan: "Plan") -> list[str]:
+    """Between which two momenta the plan goes, likewise."""
+    momentum = plan.cycles[0].momentum
+    return [] if momentum is None else [f"{DASHES} momentum {momentum[1]:.3g} to {momentum[0]:.3g}"]
+
+
+def one_line(parts: Sequence[str]) -> str:
+    """Small print that ends in dots where it is longer than its place."""
+    return f"<div style='{ONE_LINE}'>{' &nbsp; '.join(parts)}</div>" if parts else ""

@@ -1,37 +1,37 @@
 """The preview of a plan: its numbers are the plan's."""
 
+import re
 from typing import Any
 
-import ipywidgets
 import numpy as np
 import pytest
 
 from lrwidget.engine.plan import Plan, one_cycle
 from lrwidget.look import format_lr, group_color
+from lrwidget.state import Phase, Progress
 from lrwidget.ui.chart import LossChart
+from lrwidget.ui.palette import TEXT
 from lrwidget.ui.schedule import SchedulePreview
+from tests.ui.hands import INSTANCES, texts_of
 from tests.ui.states import LRS, NAMES, a_state
 
-INSTANCES = ipywidgets.widgets.widget._instances
 
-
-def shown(plan: Plan | None) -> tuple[SchedulePreview, list[Any], list[Any]]:
+def shown(plan: Plan | None, **traits: Any) -> tuple[SchedulePreview, list[Any], list[Any]]:
     """A preview of the plan, its lines of LRs (of the axis in use), and its line of momentum."""
     preview = SchedulePreview()
-    preview.render(a_state(plan=plan))
-    used = {axis.scale for axis in preview.view.axes if axis.visible and axis.label == "lr"}
-    says = [mark for mark in preview.view.marks if type(mark).__name__ == "Label" and "momentum" in str(mark.text)]
-    momentum = {mark.scales["y"] for mark in says}
-    lines = [mark for mark in preview.view.marks if type(mark).__name__ == "Lines"]
+    names = NAMES if plan is None else plan.names
+    preview.render(a_state(names, LRS[: len(names)], plan=plan, **traits))
+    return preview, *lines_of(preview)
+
+
+def lines_of(preview: SchedulePreview) -> tuple[list[Any], list[Any]]:
+    """Its lines of LRs (of the axis in use), and its line of momentum."""
+    used = {axis.scale for axis in preview.figure.axes if axis.visible and axis.label == "lr"}
+    lines = [mark for mark in preview.figure.marks if type(mark).__name__ == "Lines"]
     return (
-        preview,
         [line for line in lines if line.scales["y"] in used],
-        [line for line in lines if line.scales["y"] in momentum],
+        [line for line in lines if line.line_style == "dashed" and len(line.x)],
     )
-
-
-def names_in(preview: SchedulePreview) -> list[str]:
-    return [str(text) for mark in preview.view.marks if type(mark).__name__ == "Label" for text in mark.text]
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 500, 100_000])
@@ -65,9 +65,9 @@ def test_momentum_is_shown_only_where_it_is_cycled() -> None:
     plan = one_cycle(1e-3, 100, 1, momentum=(0.85, 0.95))
     preview, _, (line,) = shown(plan)
     np.testing.assert_allclose(line.y, plan.momentum_at(line.x.astype(int))[:, 0])
-    assert {"momentum 0.95", "0.85"} <= set(names_in(preview))
+    assert "momentum 0.95 to 0.85" in texts_of(preview.view)
     preview, _, none = shown(one_cycle(1e-3, 100, 1))
-    assert not none and not any("momentum" in name for name in names_in(preview))
+    assert not none and "momentum" not in texts_of(preview.view)
 
 
 @pytest.mark.parametrize("momentum", [None, (0.85, 0.95)])
@@ -75,14 +75,14 @@ def test_the_plot_ends_on_the_right_where_the_chart_of_the_sweep_does(momentum: 
     preview, *_ = shown(one_cycle(1e-3, 100, 1, momentum=momentum))
     sweep = LossChart(on_pick_max=repr, on_drag=repr, on_drop=repr).figure
     sides = ("left", "right")
-    assert [preview.view.fig_margin[side] for side in sides] == [sweep.fig_margin[side] for side in sides]
+    assert [preview.figure.fig_margin[side] for side in sides] == [sweep.fig_margin[side] for side in sides]
 
 
 @pytest.mark.parametrize("lr", [0.01, 0.0054, 3e-5])
 @pytest.mark.parametrize("groups", [1, 3])
 def test_the_axis_has_a_tick_at_the_peak(lr: float, groups: int) -> None:
     preview, _, _ = shown(one_cycle([lr / 100, lr / 10, lr][-groups:], 110, groups))
-    axis = next(axis for axis in preview.view.axes if axis.label == "lr" and axis.visible)
+    axis = next(axis for axis in preview.figure.axes if axis.label == "lr" and axis.visible)
     assert lr in axis.tick_values and axis.scale.min <= lr <= axis.scale.max
     assert format_lr(lr) in axis.tick_labels.values()
 
@@ -103,26 +103,135 @@ def test_a_frozen_group_has_no_line_while_it_is_frozen() -> None:
     assert np.isfinite(lines.y[2]).all() and np.isfinite(lines.y[:, ~frozen]).all()
 
 
-def test_phases_are_named_where_there_is_room() -> None:
-    plan = one_cycle(1e-3, 200, 2, preset="smith", freeze_steps=20)
+def test_a_group_that_never_trains_has_no_line_and_no_part_in_the_axis() -> None:
+    plan = one_cycle(list(LRS), 100, NAMES)
+    preview, (lines,), _ = shown(plan, frozen=(False, False, True))
+    np.testing.assert_allclose(lines.y, plan.lr_at(lines.x.astype(int)).T[:2])
+    assert lines.colors == [group_color(0), group_color(1)]
+    axis = next(axis for axis in preview.figure.axes if axis.label == "lr" and axis.visible)
+    assert LRS[1] in axis.tick_values and LRS[2] not in axis.tick_values
+    _, (lines,), _ = shown(plan, frozen=(True, True, True))
+    assert len(lines.y) == 0 and lines.scales["y"].min < lines.scales["y"].max
+
+
+@pytest.mark.parametrize("lrs", [LRS, (1e-3, 1e-3, 2e-3)], ids=["far apart", "near"])
+def test_another_axis_can_be_chosen_and_stays_with_the_next_plans(lrs: tuple[float, ...]) -> None:
+    preview, (before,), _ = shown(one_cycle(list(lrs), 100, NAMES))
+    was_log = preview.log_axis.value
+    assert was_log == (type(before.scales["y"]).__name__ == "LogScale")
+    preview.log_axis.set_state({"value": not was_log})
+    for lr in (*lrs, 1e-2):
+        plan = one_cycle([lrs[0], lrs[1], lr], 100, NAMES)
+        preview.render(a_state(plan=plan))
+        (lines,), _ = lines_of(preview)
+        assert lines is not before and len(before.x) == 0
+        np.testing.assert_allclose(lines.y, plan.lr_at(lines.x.astype(int)).T)
+        assert preview.log_axis.value == (not was_log)
+
+
+def test_the_axis_of_ones_own_choice_can_be_taken_back() -> None:
+    plan = one_cycle(list(LRS), 100, NAMES)
+    preview, (before,), _ = shown(plan)
+    for log in (False, True):
+        preview.log_axis.set_state({"value": log})
+    assert lines_of(preview) == ([before], [])
+    np.testing.assert_allclose(before.y, plan.lr_at(before.x.astype(int)).T)
+
+
+def training(plan: Plan, step: int) -> Any:
+    return a_state(
+        plan.names,
+        LRS[: plan.n_groups],
+        plan=plan,
+        phase=Phase.TRAINING,
+        progress=Progress(step=step, total=plan.total_steps),
+    )
+
+
+def cursor_of(preview: SchedulePreview) -> Any:
+    """The one line in the colour of texts."""
+    return next(m for m in preview.figure.marks if type(m).__name__ == "Lines" and m.colors == [TEXT])
+
+
+@pytest.mark.parametrize("done", [0, 1, 30, 100])
+def test_a_run_is_shown_where_it_is_with_the_numbers_of_its_last_step(done: int) -> None:
+    plan = one_cycle(list(LRS), 100, NAMES, momentum=(0.85, 0.95))
+    preview = SchedulePreview()
+    preview.render(training(plan, done))
+    step = max(0, done - 1)
+    assert list(cursor_of(preview).x) == [step, step]
+    said = texts_of(preview.view)
+    for name, lr in zip(NAMES, plan.lr_at(step), strict=True):
+        assert f"{name} {format_lr(lr)}" in said
+    assert f"momentum {plan.momentum_at(step)[0]:.3g}" in said
+
+
+def test_a_frozen_group_is_said_to_be_frozen_while_it_is() -> None:
+    plan = one_cycle(list(LRS), 100, NAMES, freeze_steps=40)
+    preview = SchedulePreview()
+    preview.render(training(plan, 40))
+    assert {"stem frozen", "body frozen"} == set(re.findall(r"\w+ frozen", texts_of(preview.view)))
+    preview.render(training(plan, 41))
+    assert not re.findall(r"\w+ frozen", texts_of(preview.view))
+
+
+def test_of_many_groups_the_range_is_said() -> None:
+    names = tuple(f"layer {i}" for i in range(40))
+    plan = one_cycle(slice(1e-5, 1e-3), 100, names, pct_start=0.3)
+    preview = SchedulePreview()
+    state = a_state(names, plan.max_lrs, plan=plan, phase=Phase.TRAINING, progress=Progress(step=30, total=100))
+    preview.render(state)
+    assert "lr 1e-5 to 0.001" in texts_of(preview.view)
+
+
+def test_a_step_of_a_run_sends_a_few_numbers_and_not_the_plan() -> None:
+    plan = one_cycle(list(LRS), 1000, NAMES)
+    preview = SchedulePreview()
+    preview.render(training(plan, 1))
+    changes: list[Any] = []
+    for part in (*preview.figure.marks, *preview.figure.axes, *preview.view.children[0].children):
+        part.observe(changes.append)
+    preview.render(training(plan, 500))
+    assert {change["name"] for change in changes} == {"x", "value"}
+    assert sum(np.size(change["new"]) for change in changes) == 3
+    assert all(len(change["new"]) < 500 for change in changes)
+
+
+def test_after_a_run_nothing_is_left_of_where_it_was() -> None:
+    plan = one_cycle(list(LRS), 100, NAMES)
+    preview, before, _ = shown(plan)
+    texts = texts_of(preview.view)
+    preview.render(training(plan, 50))
+    assert texts_of(preview.view) != texts
+    preview.render(a_state(plan=plan))
+    assert len(cursor_of(preview).x) == 0
+    assert texts_of(preview.view) == texts
+    assert lines_of(preview)[0] == before
+
+
+def test_phases_are_divided_on_the_plot_and_named_above_it() -> None:
+    plan = one_cycle(1e-3, 201, 2, preset="smith", freeze_steps=20)
     preview, _, _ = shown(plan)
     boundaries = [(step, name) for step, name in plan.boundaries() if step > 0]
-    phases = next(m for m in preview.view.marks if type(m).__name__ == "Lines" and len(m.x) == len(boundaries))
+    phases = next(m for m in preview.figure.marks if type(m).__name__ == "Lines" and len(m.x) == len(boundaries))
     assert [x[0] for x in phases.x] == [step for step, _ in boundaries]
-    assert names_in(preview)[-4:] == ["frozen", "warm-up", "cool-down", "annihilate"]
+    said = texts_of(preview.view)
+    names = [name for _, name in plan.boundaries()]
+    assert {"frozen: warm-up", "annihilate"} < set(names)
+    assert re.findall(r">([\w:][^<]*)</div>", said) == names
+    ends = np.cumsum([float(share) for share in re.findall(r"flex: 0 0 ([\d.]+)%", said)])
+    assert ends == pytest.approx([100 * step / 200 for step in (*(step for step, _ in boundaries), 200)], abs=0.1)
 
 
 def test_without_a_plan_there_is_no_preview_and_with_one_there_is_again() -> None:
     preview, _, _ = shown(None)
-    assert preview.view.layout.display in (None, "")  # never drawn, never hidden
+    assert not preview.view.children
     state = a_state(plan=one_cycle(1e-3, 10, 1))
     preview.render(state)
+    assert preview.figure in preview.view.children
     state.plan = None
     preview.render(state)
-    assert preview.view.layout.display == "none"
-    state.plan = one_cycle(1e-3, 10, 1)
-    preview.render(state)
-    assert preview.view.layout.display != "none"
+    assert not preview.view.children
 
 
 def test_the_same_plan_is_sent_once() -> None:
@@ -130,7 +239,7 @@ def test_the_same_plan_is_sent_once() -> None:
     preview = SchedulePreview()
     preview.render(state)
     changes: list[Any] = []
-    for mark in preview.view.marks:
+    for mark in preview.figure.marks:
         mark.observe(changes.append)
     preview.render(state)
     assert not changes
