@@ -46,7 +46,11 @@ MAX_POINTS = 200
 MOST_NUMBERS = 6
 """Groups whose LRs are written out one by one while a run trains; of more it is the range."""
 
-ONE_LINE = "font-size: 11px; overflow: hidden; text-overflow: ellipsis; white-space: nowrap"
+SMALL_PRINT = (
+    "display: flex; flex-wrap: wrap; align-content: center; column-gap: 10px; height: 28px; overflow: hidden; "
+    "font-size: 11px; line-height: 14px"
+)
+"""In one line or in two, and always as high: a chart must not move under the hand."""
 
 DASHES = f"<span aria-hidden='true' style='color: {FAINT}'>&#9476;&#9476;</span>"
 """How momentum is drawn."""
@@ -151,12 +155,12 @@ class SchedulePreview:
             return
         if progress is None:
             put_together(self._cursor, x=nothing(), y=nothing())
-            put(self._numbers, value=one_line(momentum_cycled(plan)))
+            put(self._numbers, value=small_print(momentum_cycled(plan)))
             return
         # The last step taken: its LRs are those that the progress tells.
         step = min(max(0, progress.step - 1), plan.total_steps - 1)
         put_together(self._cursor, x=np.array([step, step], dtype=float), y=np.array([0.0, 1.0]))
-        put(self._numbers, value=one_line([*lrs_at(plan, step, self._frozen), *momentum_at(plan, step)]))
+        put(self._numbers, value=small_print([*lrs_at(plan, step, self._frozen), *momentum_at(plan, step)]))
 
     def _draw_lrs(self, plan: "Plan", step_S: npt.NDArray[np.int64], log: bool) -> None:
         lr_SG = trained_lrs(plan, step_S, self._frozen)
@@ -230,6 +234,6 @@ def momentum_cycled(plan: "Plan") -> list[str]:
     return [] if momentum is None else [f"{DASHES} momentum {momentum[1]:.3g} to {momentum[0]:.3g}"]
 
 
-def one_line(parts: Sequence[str]) -> str:
-    """Small print that ends in dots where it is longer than its place."""
-    return f"<div style='{ONE_LINE}'>{' &nbsp; '.join(parts)}</div>" if parts else ""
+def small_print(parts: Sequence[str]) -> str:
+    """Numbers to be written above the plot."""
+    return f"<div style='{SMALL_PRINT}'>{''.join(f'<span>{part}</span>' for part in parts)}</div>" if parts else ""
