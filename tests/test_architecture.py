@@ -26,7 +26,17 @@ ROOMS: dict[str, set[str]] = {
 }
 # In ui/, whatever draws is a view, except the one module that puts the screen together.
 COMPOSER = "ui.widget"
-VIEWS = {"ui.chart", "ui.group_table", "ui.run_controls", "ui.runs", "ui.schedule", "ui.status", "ui.toolbar"}
+VIEWS = {
+    "ui.chart",
+    "ui.group_table",
+    "ui.pick_bar",
+    "ui.run_controls",
+    "ui.runs",
+    "ui.schedule",
+    "ui.status",
+    "ui.sweeps",
+    "ui.toolbar",
+}
 DEPENDENCIES = {"torch", "ipywidgets", "bqplot", "matplotlib", "numpy"}
 OPTIONAL = {"safetensors": "checkpoint"}  # package → the extra that brings it
 NOTEBOOK = {"IPython", "ipykernel", "ipywidgets", "bqplot", "comm", "tornado"}
