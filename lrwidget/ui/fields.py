@@ -5,6 +5,7 @@ Fields show a number short and keep it exact: a text that was not edited changes
 
 import html
 import math
+import re
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -12,7 +13,9 @@ import ipywidgets
 from traitlets import TraitError
 
 from lrwidget.engine.errors import InputError, LRWidgetError
-from lrwidget.ui.palette import put
+from lrwidget.look import format_lr
+from lrwidget.ui.keys import LR_CLASS
+from lrwidget.ui.palette import hinted, put, put_together
 
 T = TypeVar("T")
 
@@ -54,7 +57,8 @@ class Field(Generic[T]):
         self._shown = ""
         self.value: T | None = None
         self.view = ipywidgets.Text(
-            description=label,
+            description=hinted(label, hint),
+            description_allow_html=True,
             tooltip=hint,
             continuous_update=False,
             layout=ipywidgets.Layout(width=width),
@@ -78,6 +82,45 @@ class Field(Generic[T]):
         else:
             put(self._note, value="")
         put(self.view, value=self._shown)
+
+
+class LRField(Field[float]):
+    """A field for an LR: two digits are shown, all are kept, and the arrow keys step it where `keys.page_help` is.
+
+    It takes `+5%`, `-5%` and `x2` as well: what they make of the LR that it has. The exact LR is the placeholder. The
+    keys step from that one, and a user who clears the field sees it.
+    """
+
+    def __init__(self, told: Callable[[float], object], note: ipywidgets.HTML, **looks: Any) -> None:
+        super().__init__(lambda text: read_lr(relative(text, self.value)), told, note, **looks)
+        self.view.add_class(LR_CLASS)
+
+    def show_lr(self, lr: float) -> None:
+        """Show an LR."""
+        # In one message: what stands in the field and what it stands for must not part.
+        self.value, self._shown = lr, format_lr(lr)
+        put_together(self.view, value=self._shown, placeholder=repr(lr))
+
+
+def relative(text: str, lr: float | None) -> str:
+    """What `+5%`, `-5%` and `x2` make of an LR; any other text as it is.
+
+    >>> relative("+50%", 0.5), relative("x2", 0.5), relative("3e-4", 0.5)
+    ('0.75', '1.0', '3e-4')
+    """
+    number = r"(\d+\.?\d*|\.\d+)"
+    asked = re.fullmatch(rf"([+-]){number} ?%|[x×*] ?{number}", text)
+    if asked is None or lr is None:
+        return text
+    sign, percent, factor = asked.groups()
+    return repr(lr * (float(factor) if factor else 1 + float(sign + percent) / 100))
+
+
+def read_name(text: str) -> str:
+    """A group's name."""
+    if not text:
+        raise InputError("Got an empty name; expected one that tells this group from the others.")
+    return text
 
 
 def read_lr(text: str) -> float:

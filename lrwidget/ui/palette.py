@@ -1,6 +1,7 @@
 """What the views share: colours that follow the notebook's theme, axes, and how a trait is assigned."""
 
 from collections.abc import Callable, Sequence
+from html import escape
 from typing import Any
 
 import bqplot
@@ -12,8 +13,11 @@ import numpy.typing as npt
 TEXT = "var(--jp-content-font-color1, #333333)"
 FAINT = "var(--jp-content-font-color3, #888888)"
 GRID = "var(--jp-border-color2, #dddddd)"
+BRAND = "var(--jp-brand-color1, #1976d2)"
 PICKED = "#D55E00"
 """What is recommended: the one colour of the palette that stands out from all others for any eye."""
+UNSEEN = "position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap"
+"""Out of sight, and still there for screen readers."""
 
 
 def put(widget: Any, **traits: Any) -> None:
@@ -126,3 +130,29 @@ def wrapped(children: Sequence[ipywidgets.Widget]) -> ipywidgets.Box:
     """A row that goes on in the next line where the page is narrow."""
     layout = ipywidgets.Layout(flex_flow="row wrap", align_items="center", grid_gap="2px 10px")
     return ipywidgets.HBox(children, layout=layout)
+
+
+def hidden(content: str) -> ipywidgets.HTML:
+    """HTML that takes no room: a style sheet, or what runs in the page."""
+    return ipywidgets.HTML(content, layout=ipywidgets.Layout(display="none"))
+
+
+def hinted(label: str, hint: str) -> str:
+    """A label with a hint for who rests the pointer on it, as HTML for a description.
+
+    ipywidgets shows a `tooltip` only where there is no description; `keys.page_help` shows this one on the field, too.
+    """
+    return f"<span title='{escape(hint)}'>{escape(label)}</span>" if label else ""
+
+
+def meter(share: float, color: str, role: str, style: str = "") -> str:
+    """A bar filled to a share, 0 ... 1.
+
+    Args:
+        share: how much is filled.
+        color: of what is filled.
+        role: attributes that say what it is to those who do not see it.
+        style: of the whole bar: its width and height.
+    """
+    filled = f"<div style='width: {100 * share:.3g}%; height: 100%; background: {color}'></div>"
+    return f"<div {role} style='background: {GRID}; overflow: hidden; {style}'>{filled}</div>"

@@ -5,18 +5,13 @@ from typing import TYPE_CHECKING
 
 import ipywidgets
 
-from lrwidget.ui.fields import (
-    WARNING,
-)
-from lrwidget.ui.palette import close_all, put
+from lrwidget.ui.fields import WARNING
+from lrwidget.ui.palette import TEXT, UNSEEN, close_all, put
 
 if TYPE_CHECKING:
     from lrwidget.state import LRState
 
-NOTES = "color: var(--jp-content-font-color1, #333333); white-space: pre-wrap"
-UNSEEN = "position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap"
-"""Out of sight, and still there for screen readers."""
-POINTED = "style='cursor: pointer'"
+NOTES = f"color: {TEXT}; white-space: pre-wrap"
 TRACEBACK = "max-height: 18em; overflow: auto; white-space: pre-wrap; border-left: 3px solid; padding-left: 8px"
 
 
@@ -60,5 +55,6 @@ def traceback_block(text: str) -> str:
     if "\n" not in text.strip():
         return f"<div>{html.escape(text)}</div>" if text else ""
     return (
-        f"<details><summary {POINTED}>Traceback</summary><pre style='{TRACEBACK}'>{html.escape(text)}</pre></details>"
+        "<details><summary style='cursor: pointer'>Traceback</summary>"
+        f"<pre tabindex='0' style='{TRACEBACK}'>{html.escape(text)}</pre></details>"
     )

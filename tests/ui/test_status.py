@@ -3,7 +3,8 @@
 import pytest
 
 from lrwidget.ui.fields import WARNING
-from lrwidget.ui.status import UNSEEN, StatusLine
+from lrwidget.ui.palette import UNSEEN
+from lrwidget.ui.status import StatusLine
 from tests.ui.hands import INSTANCES
 from tests.ui.states import a_state
 

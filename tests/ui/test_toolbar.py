@@ -1,5 +1,6 @@
 """The toolbar: what it shows of a state, and what it tells of a user."""
 
+import re
 from typing import Any
 
 import pytest
@@ -14,7 +15,11 @@ from tests.ui.states import a_state
 class Bar(Toolbar):
     def __init__(self) -> None:
         self.told: list[Any] = []
-        super().__init__(on_sweep=lambda *range_: self.told.append(range_), on_stop=lambda: self.told.append("stop"))
+        super().__init__(
+            on_sweep=lambda *range_: self.told.append(range_),
+            on_stop=lambda: self.told.append("stop"),
+            on_pause=lambda pause: self.told.append(pause),
+        )
 
 
 @pytest.fixture
@@ -30,7 +35,7 @@ def test_sweep_tells_the_range_on_the_screen(bar: Bar) -> None:
     type_into(bar.start_lr, "3e-4")
     type_into(bar.steps, "200")
     press(bar.sweep)
-    assert bar.told == [(1e-6, 2.0, 50), (3e-4, 2.0, 200)]
+    assert bar.told == [(1e-6, 2.0, 50, "exp"), (3e-4, 2.0, 200, "exp")]
 
 
 def test_the_exact_range_is_kept_behind_a_short_text(bar: Bar) -> None:
@@ -53,7 +58,7 @@ def test_buttons_can_be_pressed_when_they_would_do_something(
     bar: Bar, phase: Phase, stopping: bool, sweep: bool, stop: bool
 ) -> None:
     bar.render(a_state(phase=phase, stopping=stopping))
-    assert (not bar.sweep.disabled, not bar.stop.disabled) == (sweep, stop)
+    assert (not bar.sweep.disabled, not bar.stop.disabled, not bar.pause.disabled) == (sweep, stop, stop)
 
 
 def test_stop_tells_and_shows_that_it_was_heard(bar: Bar) -> None:
@@ -63,12 +68,58 @@ def test_stop_tells_and_shows_that_it_was_heard(bar: Bar) -> None:
     assert "Stopping" in bar.stop.description
 
 
-def test_progress_tells_steps_loss_and_time_left(bar: Bar) -> None:
-    bar.render(a_state(phase=Phase.SWEEPING, progress=Progress(step=62, total=100, loss=1.8321, seconds_left=64.0)))
+def test_one_button_pauses_and_resumes(bar: Bar) -> None:
+    bar.render(a_state(phase=Phase.TRAINING))
+    assert (bar.pause.description, bar.pause.icon) == ("Pause", "pause")
+    press(bar.pause)
+    bar.render(a_state(phase=Phase.TRAINING, paused=True))
+    assert (bar.pause.description, bar.pause.icon) == ("Resume", "play")
+    press(bar.pause)
+    assert bar.told == [True, False]
+
+
+def test_the_mode_is_shown_and_told_with_the_next_sweep(bar: Bar) -> None:
+    bar.render(a_state(config=SweepConfig(mode="linear")))
+    assert bar.mode.label == "linear"
+    bar.mode.label = "log"
+    press(bar.sweep)
+    assert bar.told[0][3] == "exp"
+
+
+PROGRESS = Progress(step=62, total=100, loss=1.8321, lr=3.21e-4, steps_per_second=12.3, seconds_left=64.0)
+
+
+def test_progress_tells_steps_loss_lr_pace_and_time_left(bar: Bar) -> None:
+    bar.render(a_state(phase=Phase.SWEEPING, progress=PROGRESS))
     said = texts_of(bar.view)
-    assert "62/100" in said and "1.832" in said and "1:04 left" in said
+    for word in ("62/100", "loss 1.832", "lr 0.00032", "12 steps/s", "1:04 left", "width: 62%"):
+        assert word in said
+    assert "role='progressbar' aria-label='Progress'" in said and "aria-valuenow='62'" in said
     bar.render(a_state())
     assert "62/100" not in texts_of(bar.view)
+
+
+def test_progress_says_paused_where_the_time_left_stood(bar: Bar) -> None:
+    bar.render(a_state(phase=Phase.SWEEPING, paused=True, progress=PROGRESS))
+    assert "paused" in texts_of(bar.view) and "left" not in texts_of(bar.view)
+
+
+def test_what_progress_does_not_know_yet_it_does_not_tell(bar: Bar) -> None:
+    bar.render(a_state(phase=Phase.SWEEPING, progress=Progress(step=0, total=100)))
+    said = texts_of(bar.view)
+    assert "0/100 &nbsp; loss –<" in said
+
+
+def test_progress_has_its_place_before_there_is_any(bar: Bar) -> None:
+    before = bar.view.get_state(), [child.layout.get_state() for child in bar.view.children[0].children]
+    bar.render(a_state(phase=Phase.SWEEPING, progress=PROGRESS))
+    assert before == (bar.view.get_state(), [child.layout.get_state() for child in bar.view.children[0].children])
+
+
+def test_every_control_has_a_hint(bar: Bar) -> None:
+    assert all(button.tooltip for button in (bar.sweep, bar.pause, bar.stop))
+    for control in (bar.start_lr.view, bar.end_lr.view, bar.steps.view, bar.mode):
+        assert re.fullmatch(r"<span title='[^']+'>\w+</span>", control.description)
 
 
 def test_a_backward_range_is_answered_and_not_swept(bar: Bar) -> None:
@@ -87,7 +138,7 @@ def test_a_text_that_is_no_lr_is_answered_and_the_field_has_its_value_again(bar:
     assert "expected a number above 0" in said
     assert "<b>1" not in said
     press(bar.sweep)
-    assert bar.told == [(1e-7, 10.0, 100)]
+    assert bar.told == [(1e-7, 10.0, 100, "exp")]
 
 
 @pytest.mark.parametrize("text", ["1", "100001", "1e9", "2.5"])
@@ -99,9 +150,14 @@ def test_steps_that_no_sweep_should_have_are_answered(bar: Bar, text: str) -> No
 
 
 def test_the_longest_texts_have_room_in_their_fields(bar: Bar) -> None:
-    for field, longest in ((bar.start_lr, "1.2e-17"), (bar.end_lr, "0.00012"), (bar.steps, "100000")):
+    for field, label, longest in (
+        (bar.start_lr, "from", "1.2e-17"),
+        (bar.end_lr, "to", "0.00012"),
+        (bar.steps, "steps", "100000"),
+    ):
+        assert f">{label}<" in field.view.description
         width = int(field.view.layout.width.removesuffix("px"))
-        assert width > 9 * len(longest) + 8 * len(field.view.description) + 18, field.view.description
+        assert width > 9 * len(longest) + 8 * len(label) + 18, label
 
 
 def test_a_good_text_takes_the_answer_to_a_bad_one_away(bar: Bar) -> None:

@@ -1,0 +1,79 @@
+"""What the page itself does for text fields: arrow keys step an LR by 5 %, and labels lend fields their hints.
+
+Text fields of ipywidgets tell of no key. The page steps and enters the new LR as a user would who types it: the kernel
+gets LRs, not steps, and one that is overtaken by the next does no harm.
+"""
+
+import html
+
+import ipywidgets
+
+from lrwidget.ui.palette import hidden
+
+LR_CLASS = "lrw-lr"
+"""CSS class of the fields that can be stepped."""
+
+STEP = 1.05
+
+# One listener for all fields below a widget's root, before the fields see the key: they let none pass.
+# The field's text is rounded, its placeholder is exact. But what the kernel says may be behind: `run` is what was
+# entered here since the field got the focus. While the text is still the last one, or the placeholder an earlier
+# one, the next step is from the last.
+LISTEN = """
+(root => {
+    if (!root || root.lrwKeys) return;
+    root.lrwKeys = true;
+
+    const lend = event => {
+        const input = event.target.closest('input, select');
+        const hint = input?.labels?.[0]?.querySelector('[title]')?.title;
+        if (hint) input.title = hint;
+    };
+    root.addEventListener('mouseover', lend);
+    root.addEventListener('focusin', lend);
+
+    const field = event => event.target.closest('.%(lr)s input');
+    let run = null, typed = false;
+    const remember = (lr, text) => {
+        run = {lr, text, sent: [...run?.sent ?? [], Number(text)]};
+        typed = false;
+    };
+    const forget = event => {
+        if (!field(event)) return;
+        run = null;
+        typed = event.type === 'input';
+    };
+    const now = input => {
+        if (typed) return Number(input.value);
+        const exact = Number(input.placeholder);
+        return run && (input.value === run.text || run.sent.includes(exact)) ? run.lr : exact;
+    };
+    root.addEventListener('input', forget, true);
+    root.addEventListener('focusout', forget, true);
+    root.addEventListener('change', event => {
+        const input = field(event);
+        if (input && event.isTrusted && Number(input.value) > 0) remember(Number(input.value), input.value);
+    }, true);
+    root.addEventListener('keydown', event => {
+        const input = field(event), up = event.key === 'ArrowUp';
+        if (!input || !up && event.key !== 'ArrowDown') return;
+        if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
+        const lr = up ? now(input) * %(step)s : now(input) / %(step)s;
+        if (!(lr > 0)) return;
+        event.preventDefault();
+        remember(lr, lr.toPrecision(6));
+        input.value = run.text;
+        input.dispatchEvent(new Event('change', {bubbles: true}));
+    }, true);
+})(this.closest('.lrwidget'))
+"""
+
+
+def page_help() -> ipywidgets.HTML:
+    """An unseen part that makes this work in the widget it is put into; more than one do no harm.
+
+    A style sheet tells when it has come to the page, which a script inside an HTML widget cannot. Where a page forbids
+    such scripts fields can be typed into as ever.
+    """
+    script = html.escape(LISTEN % {"lr": LR_CLASS, "step": STEP})
+    return hidden(f'<style onload="{script}">.{LR_CLASS} input {{ font-variant-numeric: tabular-nums }}</style>')
