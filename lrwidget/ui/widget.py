@@ -3,14 +3,13 @@
 import difflib
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import ipywidgets
 import torch
 
 from lrwidget.engine.curve import LossCurve
 from lrwidget.engine.errors import LRWidgetError, known_options
-from lrwidget.engine.fit import RunPoint, ignore
 from lrwidget.engine.history import EpochPoint, History
 from lrwidget.engine.loop import Loop
 from lrwidget.engine.plan import Pick, Plan
@@ -18,11 +17,10 @@ from lrwidget.engine.protocols import Loader, LossFn, LossStep, Metric, Optimize
 from lrwidget.engine.step import Amp
 from lrwidget.engine.suggest import Advice
 from lrwidget.session import Session
-from lrwidget.state import KeptSweep, LRState
-from lrwidget.ui import cells, kernel
+from lrwidget.state import LRState
+from lrwidget.ui import kernel
 from lrwidget.ui.bind import bind
 from lrwidget.ui.chart import LossChart
-from lrwidget.ui.closed import check_open, let_go
 from lrwidget.ui.group_table import GroupTable
 from lrwidget.ui.palette import close_all
 from lrwidget.ui.picture import Picture, curve_picture, run_picture
@@ -31,10 +29,6 @@ from lrwidget.ui.runs import RunChart
 from lrwidget.ui.schedule import SchedulePreview
 from lrwidget.ui.status import StatusLine
 from lrwidget.ui.toolbar import Toolbar
-from lrwidget.ui.words import in_words
-
-if TYPE_CHECKING:
-    import os
 
 ROOT_CLASS = "lrwidget"
 """CSS class of everything the widget shows."""
@@ -83,7 +77,6 @@ def attach(
         names=names,
         set_lrs=set_lrs,
     )
-    kernel.enable_widgets()
     return LRWidget(loop)
 
 
@@ -168,18 +161,6 @@ class LRWidget:
     def slice(self, bounds: Pick) -> None:
         self._session.pick(bounds)
 
-    def reset(self) -> None:
-        """Markers back to the recommendation of the chosen sweep; without one, to the optimizer's own LRs."""
-        self._session.reset_pick()
-
-    def undo(self) -> None:
-        """Take the last pick back, a whole drag at once; without one, nothing happens."""
-        self._session.undo()
-
-    def redo(self) -> None:
-        """Take an undone pick again; without one, nothing happens."""
-        self._session.redo()
-
     # What was found ------------------------------------------------------------------------------------------------
 
     @property
@@ -189,13 +170,8 @@ class LRWidget:
 
     @property
     def curve(self) -> LossCurve | None:
-        """The points of the running sweep so far, or of the chosen one; None before the first."""
+        """The last sweep's points, or those so far; None before the first."""
         return self.state.curve
-
-    @property
-    def sweeps(self) -> tuple[KeptSweep, ...]:
-        """All sweeps on the screen, oldest first, each with `name`, `curve` and `advice`."""
-        return tuple(self.state.sweeps)
 
     @property
     def advice(self) -> Advice | None:
@@ -225,14 +201,6 @@ class LRWidget:
     def stop(self) -> None:
         """End the running sweep or run at its next step; without one, nothing happens."""
         self._session.stop()
-
-    def pause(self) -> None:
-        """Let the running sweep or run wait at its next step, with the model, until `resume()` or `stop()`."""
-        self._session.pause()
-
-    def resume(self) -> None:
-        """Let it go on."""
-        self._session.resume()
 
     def wait(self, timeout: float | None = None) -> None:
         """Return when nothing runs any more.
@@ -280,61 +248,23 @@ class LRWidget:
         """
         return self._session.code(epochs, steps=steps, **options)
 
-    def fine_tune(
-        self,
-        epochs: int | None = None,
-        *,
-        steps: int | None = None,
-        keep_best: bool = True,
-        patience: int | None = None,
-        on_step: Callable[[RunPoint], object] = ignore,
-        on_epoch: Callable[[EpochPoint], object] = ignore,
-        checkpoint_dir: "str | os.PathLike[str] | None" = None,
-        checkpoint_every: int | None = None,
-        **options: Any,
-    ) -> None:
-        """Train with exactly what is on the screen; the arguments are those of `plan`, and of `lrwidget.fit`.
+    def fine_tune(self, epochs: int | None = None, *, steps: int | None = None, **options: Any) -> None:
+        """Train with exactly what is on the screen; the arguments are those of `plan`.
 
-        Returns as `sweep` does; `w.history` has every step and epoch.
-
-        Args:
-            epochs: passes over `train_dl`; default: what the screen says.
-            steps: optimizer steps, in place of epochs; needed when the loader has no length.
-            keep_best: keep a copy of the weights for `w.restore_best()`: of the epoch with the lowest validation loss,
-                without `valid_dl` of the last whole epoch. Default True; costs the memory of the weights.
-            patience: stop when this many epochs in a row have not brought a lower validation loss.
-            on_step: called with a `RunPoint` after every optimizer step, on the thread that trains.
-            on_epoch: called with an `EpochPoint` after every epoch, likewise.
-            checkpoint_dir: a folder for the last two checkpoints, from which `lrwidget.resume` goes on after a kill.
-            checkpoint_every: optimizer steps between two of them.
-            **options: of `plan`.
+        Returns as `sweep` does; `w.history` has every step and epoch. With a `valid_dl` the weights of the best epoch
+        are kept for `w.restore_best()`.
         """
         self._session.plan(epochs, steps=steps, **options)  # what cannot be is said before anything is shown
         self._show_run()
-        self._session.fine_tune(
-            epochs,
-            steps=steps,
-            keep_best=keep_best,
-            patience=patience,
-            on_step=on_step,
-            on_epoch=on_epoch,
-            checkpoint_dir=checkpoint_dir,
-            checkpoint_every=checkpoint_every,
-            **options,
-        )
+        self._session.fine_tune(epochs, steps=steps, **options)
 
     def restore_best(self) -> EpochPoint | None:
         """Put the weights of the last run's best epoch into the model; that epoch, or None when none was kept."""
         return self._session.restore_best()
 
     def close(self) -> None:
-        """Stop what runs, take the widget and all its views off the screen, and let go of all that is yours.
-
-        What was found can still be read: the curves, the picked LRs, the history. A cell that runs again closes the
-        widget that it showed before.
-        """
+        """Stop what runs, and take the widget and all its views off the screen."""
         self._session.stop()
-        self._session = let_go(self._session)
         self._binding.close()
         self.state.unobserve_all()
         for view in self._views:
@@ -344,15 +274,8 @@ class LRWidget:
     # How it is shown -----------------------------------------------------------------------------------------------
 
     def show(self) -> None:
-        """Display the widget here, with a picture behind it that stays when there is no kernel; in a script, in words.
-
-        Raises:
-            LRWidgetError: it was closed.
-        """
-        check_open(self._session)
-        cells.shown(self)
-        title = f"lrwidget: {self.state.title}"  # in a notebook, what stays true of it
-        self._picture.show_behind(self.view, in_words(self.state) if kernel.current_kernel() is None else title)
+        """Display the widget here, with a picture behind it that stays when there is no kernel."""
+        self._picture.show_behind(self.view, f"lrwidget: {self.state.title}")  # what stays true of it
 
     def _ipython_display_(self) -> None:
         if not self._picture.was_shown_in_this_cell():
@@ -360,9 +283,7 @@ class LRWidget:
 
     def _show_run(self) -> None:
         if kernel.in_cell():
-            view = self._run_view()
-            cells.shown(view)
-            self._run_picture.show_behind(view, "training")
+            self._run_picture.show_behind(self._run_view(), "training")
 
     def _run_view(self) -> ipywidgets.Widget:
         """The part of the screen that matters while training, to be shown under the cell that started it."""
