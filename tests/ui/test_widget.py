@@ -120,14 +120,14 @@ def test_a_slice_is_what_fastai_means_by_it() -> None:
 def test_what_is_picked_in_code_is_on_the_screen() -> None:
     w = three_groups()
     w.max_lr = 0.0123
-    assert [marker.handle.x.item() for marker in w._chart._markers] == pytest.approx(w.lrs)
+    assert [marker.handle.x.item() for marker in w._chart._markers._each] == pytest.approx(w.lrs)
     fields = [part.value for part in within(w.view) if isinstance(part, ipywidgets.Text)]
     assert any(float(text) == pytest.approx(0.0123, rel=0.05) for text in fields if text)
 
 
 def test_what_is_picked_on_the_screen_is_in_the_code() -> None:
     w = three_groups()
-    handle = w._chart._markers[2].handle
+    handle = w._chart._markers._each[2].handle
     for event in ("drag_start", "drag", "drag_end"):
         handle._handle_custom_msg({"event": event, "point": {"x": 0.1, "y": 0.1}, "index": 0}, [])
     assert w.lrs == pytest.approx((1e-5, 1e-3, 1e-1))
@@ -192,7 +192,7 @@ def test_the_fine_tune_button_trains() -> None:
     assert len(w.history) == 5 * 6
 
 
-@pytest.mark.parametrize("label", ["Fine-tune", "Show code"])
+@pytest.mark.parametrize("label", ["Fine-tune", "Copy code"])
 def test_what_a_button_cannot_do_is_said_on_the_screen_and_raised_nowhere(label: str) -> None:
     w = a_widget(train_dl=iter([(torch.randn(4, 6), torch.zeros(4, dtype=torch.long))] * 3))
     button(w, label).click()
