@@ -3,8 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -154,6 +153,13 @@ class Run:
         started = time.perf_counter() - self._seconds
         loop = self._loop
         self._position = position = Position(loop.train_dl, self._users_own())
+
+        def took(point: RunPoint) -> None:
+            self._points.append(point)
+            self._seconds = time.perf_counter() - started
+            on_point(point)
+            self._checkpoint_if_due()
+
         try:
             with (
                 claimed.shield(Run._put_back),
@@ -162,12 +168,8 @@ class Run:
                 self._own = loop.lrs(), loop.momenta()
                 try:
                     self._begin(position)
-                    with training_mode(loop.model), closing(self._train(position, should_stop, on_epoch)) as training:
-                        for point in training:
-                            self._points.append(point)
-                            self._seconds = time.perf_counter() - started
-                            on_point(point)
-                            self._checkpoint_if_due()
+                    with training_mode(loop.model):
+                        self._train(position, should_stop, took, on_epoch)
                         self._close(on_epoch)
                 finally:
                     self._put_back(position.batches, *self._own)
@@ -214,8 +216,13 @@ class Run:
     # The steps -----------------------------------------------------------------------------------------------------
 
     def _train(
-        self, position: Position, should_stop: Callable[[], bool], on_epoch: Callable[[EpochPoint], object]
-    ) -> Generator[RunPoint, None, None]:
+        self,
+        position: Position,
+        should_stop: Callable[[], bool],
+        took: Callable[[RunPoint], object],
+        on_epoch: Callable[[EpochPoint], object],
+    ) -> None:
+        # No generator: a StopIteration of the user's own code would come out of one as another error.
         loop, plan, batches = self._loop, self.plan, position.batches
         model = loop.model if isinstance(loop.model, nn.Module) else None
         take_step, buffers = loop.stepper(), MovingBuffers(model)
@@ -253,7 +260,7 @@ class Run:
                         if not math.isfinite(loss):
                             self._end_not_finite(loss, step, max(lrs))
                             return
-                        yield RunPoint(step, lrs, momenta, loss)
+                        took(RunPoint(step, lrs, momenta, loss))
                         step += 1
             self._reason = StopReason.FINISHED
         except RanDryError:

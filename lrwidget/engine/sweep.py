@@ -6,8 +6,8 @@ that fast.ai made common.
 
 import math
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -153,16 +153,19 @@ class Sweep:
         loop = self._loop
         self._done, self._shares, self._given_back, self._reason = 0, (), None, StopReason.FAILED
         started = time.perf_counter()
+
+        def took(point: SweepPoint) -> None:
+            self._points_T3[self._done] = point.lr, point.loss, point.smoothed
+            self._done += 1
+            self._seconds = time.perf_counter() - started
+            on_point(point)
+
         try:
             with claimed.shield(), claimed((loop.model, *loop.optimizers), "sweep"):
                 borrowed = loop.borrowed(snapshot=self._snapshot, verify=self._verify)
                 try:
-                    with borrowed, training_mode(loop.model), closing(self._sweep(borrowed, should_stop)) as sweep:
-                        for point in sweep:
-                            self._points_T3[self._done] = point.lr, point.loss, point.smoothed
-                            self._done += 1
-                            self._seconds = time.perf_counter() - started
-                            on_point(point)
+                    with borrowed, training_mode(loop.model):
+                        self._sweep(borrowed, should_stop, took)
                 finally:
                     self._given_back = borrowed.verified
         except KeyboardInterrupt:
@@ -184,7 +187,10 @@ class Sweep:
             gradient_shares=self._shares,
         )
 
-    def _sweep(self, borrowed: preserved, should_stop: Callable[[], bool]) -> Generator[SweepPoint, None, None]:
+    def _sweep(
+        self, borrowed: preserved, should_stop: Callable[[], bool], took: Callable[[SweepPoint], object]
+    ) -> None:
+        # No generator: a StopIteration of the user's own code would come out of one as another error.
         loop, config = self._loop, self.config
 
         def before_step() -> None:
@@ -211,10 +217,10 @@ class Sweep:
                     if step == 0:
                         raise LossError(FIRST_LOSS.format(loss=loss, lr=lr))
                     self._reason = StopReason.NOT_FINITE
-                    yield SweepPoint(step, lr, loss, math.nan)
+                    took(SweepPoint(step, lr, loss, math.nan))
                     return
                 self._look_at_gradients()  # for steps that are all the user's own
-                yield SweepPoint(step, lr, loss, tracker.update(loss))
+                took(SweepPoint(step, lr, loss, tracker.update(loss)))
                 if tracker.diverged:
                     self._reason = StopReason.DIVERGED
                     return

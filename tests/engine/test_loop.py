@@ -14,7 +14,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from lrwidget.engine.errors import InputError, InputTypeError
+from lrwidget.engine.fit import fit
 from lrwidget.engine.loop import Loop
+from lrwidget.engine.plan import one_cycle
 from lrwidget.engine.sweep import Sweep, SweepConfig, range_test
 from tests.engine.oracle import changes, of_everything
 from tests.engine.zoo import (
@@ -610,3 +612,20 @@ def test_a_snapshot_on_no_device_is_refused_in_words() -> None:
     model = net()
     with pytest.raises(InputError, match=r"Got snapshot='disk'; expected None or a device"):
         range_test(model, adam(model), loader(), F.cross_entropy, snapshot="disk")
+
+
+@pytest.mark.parametrize("place", ["loss", "callback"])
+def test_a_stop_iteration_of_the_users_ends_a_run_as_it_is(place: str) -> None:
+    model, batches = net(), loader()
+    optimizer = adam(model)
+    calls: list[Any] = []
+
+    def third(*args: Any) -> torch.Tensor:
+        calls.append(args)
+        return F.cross_entropy(*args) if len(calls) < 3 and place == "loss" else next(iter(()))
+
+    plan = one_cycle(1e-2, total_steps=8, groups=optimizer)
+    options: dict[str, Any] = {"on_step": third} if place == "callback" else {}
+    with pytest.raises(StopIteration):
+        fit(model, optimizer, batches, third if place == "loss" else F.cross_entropy, plan, **options)
+    assert [group["lr"] for group in optimizer.param_groups] == [1e-3, 1e-2]

@@ -215,6 +215,32 @@ def test_an_exception_anywhere_gives_everything_back_and_keeps_the_points(place:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.parametrize("place", ["forward", "loss", "train step", "callback", "stop"])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_stop_iteration_of_the_users_reaches_them_as_it_is(place: str, training: bool) -> None:
+    model, optimizer, batches = in_training(Wild())
+    model.train(training)
+    error = StopIteration("no entry is long enough")
+    hooks = {"forward": lambda: model.head.register_forward_pre_hook(raise_at(3, error, lambda *a: None))}
+    hooks.get(place, lambda: None)()
+
+    def step(batch: Any) -> torch.Tensor:
+        return train(model, optimizer, [batch], 1)[0]
+
+    loss_fn = raise_at(3, error, F.cross_entropy) if place == "loss" else F.cross_entropy
+    train_step = raise_at(3, error, step) if place == "train step" else None
+    before = of_everything(model, optimizer, loaders=(batches,))
+    sweep = Sweep(Loop(model, optimizer, batches, loss_fn, train_step=train_step), SweepConfig(num_steps=9))
+    should_stop = raise_at(3, error, lambda: False) if place == "stop" else lambda: False
+    on_point = raise_at(2, error, lambda point: None) if place == "callback" else lambda point: None
+    with pytest.raises(StopIteration) as caught:
+        sweep.run(should_stop, on_point)
+    assert caught.value is error
+    assert not changes(before, of_everything(model, optimizer, loaders=(batches,)))
+    assert len(sweep.curve()) == 2
+    assert sweep.curve().stop_reason is StopReason.FAILED
+
+
 def test_range_test_raises_the_users_own_exception_with_the_points_so_far() -> None:
     model, optimizer, batches = in_training()
     error = UserError("mine")
