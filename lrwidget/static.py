@@ -220,6 +220,13 @@ def png(figure: Figure, dpi: int = 110) -> bytes:
     return held.getvalue()
 
 
+def svg(figure: Figure) -> bytes:
+    """A figure as the bytes of an SVG, to be scaled or edited; letters are outlines, and need no font to be there."""
+    held = io.BytesIO()
+    figure.savefig(held, format="svg", metadata={"Date": None})
+    return held.getvalue()
+
+
 def _sheet(width: float, height: float) -> Figure:
     figure = Picture(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08))
     FigureCanvasAgg(figure)

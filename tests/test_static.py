@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -100,6 +101,14 @@ def test_a_history_is_drawn_with_its_validation() -> None:
     assert texts(figure) == ["training", "validation"]
     assert texts(static.history_figure(a_history())) == ["training"]
     assert static.png(static.history_figure(a_history(steps=0))).startswith(PNG)
+
+
+def test_a_figure_as_svg_is_a_picture_of_the_same_shape() -> None:
+    figure = static.plan_figure(one_cycle(list(LRS), 100, NAMES))
+    drawn = ElementTree.fromstring(static.svg(figure))
+    assert drawn.tag.endswith("svg")
+    _, _, width, height = map(float, drawn.attrib["viewBox"].split())
+    assert width / height == pytest.approx(figure.get_figwidth() / figure.get_figheight())
 
 
 def test_names_are_drawn_as_they_are() -> None:
