@@ -135,7 +135,7 @@ class LossChart:
         self._curve.render(state.curve)
         self._suggestions.render(state.advice)
         self._fit_loss(live=state.phase == "sweeping", points=0 if state.curve is None else len(state.curve))
-        self._kept.place_names()
+        self._kept.place_names(LANE * self._suggestions.rows)
         empty = not (state.curve is not None and len(state.curve)) and not self._kept.ends
         put(self._hint, visible=empty and state.phase != "sweeping", x=np.array([math.sqrt(self._x.min * self._x.max)]))
         put(self._words, value=ending(state.sweep_message) + words(state.advice))

@@ -178,10 +178,14 @@ class KeptMarks:
                     self._shown.append((index, sweep.name, line))
         return gone
 
-    def place_names(self) -> None:
-        """Put every name where it can be read on the axes as they are now."""
+    def place_names(self, above: float) -> None:
+        """Put every name where it can be read on the axes as they are now.
+
+        Args:
+            above: share of the chart, from its top, that suggestions take.
+        """
         x, y = self._scales["x"], self._scales["y"]
-        wanted = (*self._sweeps, x.min, x.max, y.min, y.max)
+        wanted = (*self._sweeps, above, x.min, x.max, y.min, y.max)
         if wanted == self._named:
             return
         self._named = wanted
@@ -189,7 +193,7 @@ class KeptMarks:
         found = []
         for index, name, line in self._shown:
             text = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
-            place = self._place(line, LETTER * len(text), taken)
+            place = self._place(line, LETTER * len(text), taken, HEIGHT * above)
             if place is not None:
                 found.append((*place, text, line_look(index).color))
         put(self.names, colors=[color for *_, color in found] or [FAINT])
@@ -200,16 +204,16 @@ class KeptMarks:
             text=np.array([text for *_, text, _ in found]),
         )
 
-    def _place(self, line: KeptLine, width: float, taken: list[tuple[float, float, float]]) -> Place | None:
+    def _place(self, line: KeptLine, width: float, taken: list[tuple[float, float, float]], top: float) -> Place | None:
         """Where a name stands over a line, the nearest to its end that is free; None when nothing of it is seen."""
         x, y = self._scales["x"], self._scales["y"]
         right_K = WIDTH * np.log(line.lrs / x.min) / math.log(x.max / x.min)
         top_K = HEIGHT * (y.max - line.losses) / (y.max - y.min)
-        seen = np.flatnonzero((0 <= top_K[: line.tail]) & (top_K[: line.tail] <= HEIGHT))
+        seen = np.flatnonzero((top + LINE + LIFT <= top_K[: line.tail]) & (top_K[: line.tail] <= HEIGHT))
         if not len(seen):
             return None
         tries = seen[np.linspace(len(seen) - 1, 0, min(TRIES, len(seen))).astype(int)].tolist()
-        boxes = [(max(width, float(right_K[k])), max(LINE + LIFT, float(top_K[k]))) for k in tries]
+        boxes = [(max(width, float(right_K[k])), float(top_K[k])) for k in tries]
         free = (n for n, box in enumerate(boxes) if not any(_meet(*box, width, *other) for other in taken))
         best = next(free, 0)
         taken.append((*boxes[best], width))

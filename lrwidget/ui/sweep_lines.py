@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-COLORS = ("#7B5EA7", "#A0694B", "#3F8C8C", "#B0567F", "#6B7F3A")
+COLORS = ("#8E6FC0", "#B0714B", "#348A8A", "#C25A8A", "#75883A")
 """Not those of the groups, and read on white and on black alike."""
 
 DASHES = {"solid": "none", "dash_dotted": "10,5,2,5", "dashed": "10,10"}

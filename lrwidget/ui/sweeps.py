@@ -33,13 +33,22 @@ ENDED = {
 }
 """How a sweep ended, in short."""
 
-# The label of a radio button is the sweep's name for those who hear it. Others see the name in its field.
+NAME, REMOVE = "What to call it", "Keep it no longer"
+
+# Radio buttons, fields and buttons say which sweep they are of to those who hear it. Others see it by the row.
 STYLE = f"""<style>
 .lrw-sweeps .widget-radio-box {{ margin: 0 !important; }}
 .lrw-sweeps .widget-radio-box label {{
   display: flex; align-items: center; height: {ROW}px; font-size: 0; cursor: pointer;
 }}
 .lrw-sweeps .widget-radio-box input {{ margin: 0 4px; cursor: pointer; }}
+.lrw-sweeps .widget-text .widget-label {{
+  position: absolute; min-width: 0; width: 1px !important; height: 1px; overflow: hidden; clip-path: inset(50%);
+}}
+.lrw-sweeps .widget-button {{
+  display: flex; align-items: center; justify-content: center; padding: 0; font-size: 0; overflow: hidden;
+}}
+.lrw-sweeps .widget-button i {{ font-size: 14px; }}
 </style>"""
 
 
@@ -99,8 +108,8 @@ class SweepList:
             self.names[index].show(sweep.name, sweep.name)
             put(self._looks[index], value=line_html(index, chosen=index == state.chosen))
             put(self._facts[index], value=facts_html(sweep.curve))
-            put(self.names[index].view, disabled=running, tooltip=f"Name of {sweep.name}")
-            put(self.removers[index], disabled=running, tooltip=f"Remove {sweep.name}")
+            put(self.names[index].view, disabled=running)
+            put(self.removers[index], disabled=running, description=f"Remove {sweep.name}", tooltip=REMOVE)
         put(self.choice, disabled=running)
         put(self.view.layout, display=None if sweeps else "none")
 
@@ -121,7 +130,14 @@ class SweepList:
 
     def _row(self, index: int) -> ipywidgets.HBox:
         look, facts = ipywidgets.HTML(layout=ipywidgets.Layout(width="34px", flex="0 0 auto")), ipywidgets.HTML()
-        name = Field(read_name, lambda name: self._on_rename(index, name), self._note, width="150px")
+        name = Field(
+            read_name,
+            lambda name: self._on_rename(index, name),
+            self._note,
+            label=f"Name of kept sweep {index + 1}",
+            hint=NAME,
+            width="150px",
+        )
         # It grows with the page, and gives way where the page is narrow.
         name.view.layout.flex, name.view.layout.min_width = "0 1 auto", "70px"
         remove = ipywidgets.Button(icon="times", layout=ipywidgets.Layout(width="30px", flex="0 0 auto"))
