@@ -1,5 +1,6 @@
 """The list of kept sweeps: which is chosen, what they are called, how they went."""
 
+from itertools import pairwise
 from typing import Any
 
 import ipywidgets
@@ -92,7 +93,7 @@ def test_each_option_names_its_sweep_to_who_hears_it_and_no_two_are_alike(screen
 def test_what_can_be_pressed_or_typed_into_says_what_it_is(screen: Listener) -> None:
     screen.show("a", "b")
     assert [button.description for button in screen.list.removers] == ["Remove a", "Remove b"]
-    assert [field.view.description[-1] for field in screen.list.names] == ["1", "2"]
+    assert all(f"kept sweep {n}" in field.view.description for n, field in enumerate(screen.list.names, start=1))
     assert all(field.view.tooltip for field in screen.list.names)
 
 
@@ -106,9 +107,7 @@ def test_a_row_shows_the_line_that_the_chart_draws(screen: Listener) -> None:
 def test_lines_differ_by_dashes_as_well_as_by_colour() -> None:
     looks = [line_look(index) for index in range(15)]
     assert len({*looks}) == 15
-    assert all(
-        one.color != other.color and one.style != other.style for one, other in zip(looks, looks[1:], strict=False)
-    )
+    assert all(one.color != other.color and one.style != other.style for one, other in pairwise(looks))
 
 
 def test_names_are_text(screen: Listener) -> None:
