@@ -52,20 +52,24 @@ def raise_error(job: int) -> None:
 
 
 class Gate:
-    """The gate of one kernel; it stands open, and leaves no trace in the kernel, while no job runs."""
+    """The gate of one kernel; it stands open, and leaves no trace in the kernel, while no job runs.
+
+    Attributes:
+        job: the one that runs; None when none does, because it would keep its model as long as the kernel lives.
+    """
 
     def __init__(self, kernel: Any) -> None:
         self._kernel = kernel
         self._lock = threading.Lock()
         self._closed = False
         self._behind: Callable[..., Any] = kernel.shell_handlers["execute_request"]
-        self._job: Job[Any] | None = None
+        self.job: Job[Any] | None = None
 
     def close_behind(self, job: Job[Any]) -> None:
         """Let cells wait until the job is over. Called before the job starts."""
         handlers = self._kernel.shell_handlers
         with self._lock:
-            self._job = job
+            self.job = job
             if not self._closed:
                 self._behind = handlers["execute_request"]
                 handlers["execute_request"] = self._wait_then_execute
@@ -77,16 +81,17 @@ class Gate:
         handlers = self._kernel.shell_handlers
         # Called on the thread of a job that ends, while the kernel's own thread may start the next one.
         with self._lock:
-            if not self._closed or (self._job is not None and self._job.running):
+            if not self._closed or (self.job is not None and self.job.running):
                 return
             # Whoever has put a handler around ours since still calls it: then it stays, and lets all through.
             if handlers["execute_request"] == self._wait_then_execute:
                 handlers["execute_request"] = self._behind
                 self._closed = False
+            self.job = None
 
     async def _wait_then_execute(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         # A waiting cell may start a job itself (its screen's Sweep button), hence the loop.
-        while (job := self._job) is not None and job.running:
+        while (job := self.job) is not None and job.running:
             try:
                 interrupted = await self._wait(job, ident, parent)
             except KeyboardInterrupt:

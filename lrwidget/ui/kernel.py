@@ -11,10 +11,13 @@
 """
 
 import ast
+import importlib
+import logging
 import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import cache
 from types import FrameType
 from typing import Any
 
@@ -32,6 +35,8 @@ PLUMBING = ("lrwidget", "IPython", "threading", "contextlib", "functools")
 
 BUTTONS = ("ipywidgets", "traitlets", "bqplot")
 """Those that call the widget back when something on the screen is pressed."""
+
+log = logging.getLogger(__name__)
 
 _host: "KernelHost | None" = None
 
@@ -68,6 +73,20 @@ def launch(job: Job[Any]) -> None:
         here.start_thread(job)
 
 
+def enable_widgets() -> None:
+    """Let Colab load widgets that are not its own, which it does only when asked; elsewhere nothing happens."""
+    if "google.colab" in sys.modules:
+        _enable_in_colab()
+
+
+@cache
+def _enable_in_colab() -> None:
+    try:
+        importlib.import_module("google.colab.output").enable_custom_widget_manager()
+    except Exception:  # another Colab than the one we know: its own page says what to do
+        log.warning("Colab was not asked to load bqplot's widgets.", exc_info=True)
+
+
 def unload() -> None:
     """Take back what was installed in the kernel."""
     global _host
@@ -86,7 +105,6 @@ class KernelHost:
     def __init__(self, kernel: Any) -> None:
         self.kernel = kernel
         self.gate = Gate(kernel)
-        self._job: Job[Any] | None = None
         self._idle_handler: Any = getattr(kernel, "saved_sigint_handler", signal.SIG_IGN)
         self._install_interrupt()
 
@@ -101,7 +119,6 @@ class KernelHost:
 
     def start_thread(self, job: Job[Any]) -> None:
         """Start the job on a thread, close the gate behind it, and make the interrupt key end it."""
-        self._job = job
         self.gate.close_behind(job)
         self._interrupt_cell_too(job)
         run_in_thread(job)
@@ -130,8 +147,8 @@ class KernelHost:
             self.kernel.saved_sigint_handler = self._on_idle_interrupt
 
     def _on_idle_interrupt(self, signum: int, frame: FrameType | None) -> None:
-        if self._job is not None and self._job.running:
-            self._job.stop(interrupted=True)
+        if (job := self.gate.job) is not None:
+            job.stop(interrupted=True)
 
     def _interrupt_cell_too(self, job: Job[Any]) -> None:
         """Until the cell that started the job is over, an interrupt ends both."""

@@ -7,6 +7,7 @@ widget above it is alive, and hides the "model not found" above it when that is 
 
 import base64
 import html
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -14,12 +15,12 @@ from typing import Any
 from uuid import uuid4
 
 import ipywidgets
-from IPython.core.getipython import get_ipython
 from IPython.display import display
 
 from lrwidget import static
 from lrwidget.look import format_lr
 from lrwidget.state import LRState, Phase
+from lrwidget.ui.cells import execution
 from lrwidget.ui.kernel import call_later, current_kernel, in_cell
 
 PICTURE_CLASS = "lrwidget-picture"
@@ -56,20 +57,21 @@ class Picture:
         self._asked = 0
 
     def show_behind(self, widget: ipywidgets.Widget, text: str) -> None:
-        """Display the widget, and a place for the picture behind it."""
-        if get_ipython() is None:
+        """Display the widget, and a place for the picture behind it; where no widget can be shown, the text."""
+        self._cell = execution()
+        if current_kernel() is None:
+            sys.stdout.write(f"{text}\n")
             return
         bundle = dict(widget._repr_mimebundle_()) if hasattr(widget, "_repr_mimebundle_") else {}
         display({**bundle, "text/plain": text}, raw=True)  # type: ignore[no-untyped-call]
         name = uuid4().hex
-        self._cell = _cell()
         content = self._content(self._draw())
         display(content, raw=True, display_id=name)  # type: ignore[no-untyped-call]
         self._displays = [*self._displays[-3:], name]
 
     def was_shown_in_this_cell(self) -> bool:
         """Whether the cell that runs now has shown it already, as `%lrfind` at the end of a cell does."""
-        return self._cell is not None and self._cell == _cell()
+        return self._cell is not None and self._cell == execution()
 
     def outdated(self, change: Any = None) -> None:
         """Draw again: at once when a job ends or a cell asks, a moment after the last of a drag's many changes else."""
@@ -120,12 +122,3 @@ def run_picture(state: LRState) -> tuple[bytes, str] | None:
     if state.history is None or not len(state.history) or state.phase is Phase.TRAINING:
         return None
     return static.png(static.history_figure(state.history)), f"Loss over steps. {state.history.note}"
-
-
-def _cell() -> Any:
-    """What tells one execution of a cell from every other; None outside of a cell."""
-    kernel = current_kernel()
-    if kernel is None:
-        shell = get_ipython()
-        return getattr(shell, "execution_count", None)
-    return (kernel.get_parent("shell") or {}).get("header", {}).get("msg_id")

@@ -159,17 +159,18 @@ class Kernel:
 
     # Cells
 
-    def execute(self, code: str, timeout: float = 60.0, *, allow_stdin: bool = True) -> Result:
+    def execute(self, code: str, timeout: float = 60.0, *, allow_stdin: bool = True, cell: str | None = None) -> Result:
         """Run a cell to its end.
 
         Args:
             code: the cell's source.
             timeout: seconds until the test fails.
             allow_stdin: True as JupyterLab sends it, False as nbclient and nbconvert do.
+            cell: the cell's id, as JupyterLab, Notebook 7 and VS Code send it.
         """
-        return self.execute_async(code, allow_stdin=allow_stdin).wait(timeout)
+        return self.execute_async(code, allow_stdin=allow_stdin, cell=cell).wait(timeout)
 
-    def execute_async(self, code: str, *, allow_stdin: bool = True) -> Execution:
+    def execute_async(self, code: str, *, allow_stdin: bool = True, cell: str | None = None) -> Execution:
         """Send a cell and return at once, as "Run All" does with every cell."""
         content = {
             "code": code,
@@ -179,7 +180,7 @@ class Kernel:
             "allow_stdin": allow_stdin,
             "stop_on_error": True,
         }
-        return self._send_execute(code, content)
+        return self._send_execute(code, content, {} if cell is None else {"cellId": cell})
 
     def value(self, expression: str, timeout: float = 60.0) -> Any:
         """The value of a Python expression in the kernel; it must be expressible as JSON.
@@ -202,8 +203,8 @@ class Kernel:
             raise AssertionError(f"{expression!r} in the kernel: {answer}")
         return json.loads(literal_eval(answer["data"]["text/plain"]))
 
-    def _send_execute(self, code: str, content: Message) -> Execution:
-        message = self._client.session.msg("execute_request", content)
+    def _send_execute(self, code: str, content: Message, metadata: Message | None = None) -> Execution:
+        message = self._client.session.msg("execute_request", content, metadata=metadata)
         execution = Execution(self, message["header"]["msg_id"], code)
         self._executions[execution.msg_id] = execution
         self._client.shell_channel.send(message)

@@ -218,11 +218,15 @@ def test_its_repr_says_what_it_is_for_and_what_is_picked() -> None:
     assert repr(w) == "<LRWidget Sequential · SGD · 3 groups: idle; 0 1e-05, 1 0.0001, 2 0.001>"
 
 
-def test_showing_it_in_a_script_does_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_showing_it_in_a_script_says_it_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     w = a_widget()
     w.show()
+    said = capsys.readouterr().out
+    assert "learning rates: 0 … 1 0.001, 1 … 4 0.01" in said
+    assert "w.sweep() sweeps" in said
+    w.sweep(num_steps=20)
     w._ipython_display_()
-    assert capsys.readouterr().out == ""
+    assert str(w.advice) in capsys.readouterr().out
 
 
 def test_closing_leaves_no_widget_and_no_watcher() -> None:
