@@ -1,4 +1,4 @@
-"""A run as it goes: training loss by step, validation loss by epoch, and a table of the epochs."""
+"""A run as it goes: training loss by step, validation loss by epoch, the plan's phases, and a table of the epochs."""
 
 import html
 import math
@@ -11,16 +11,19 @@ import numpy as np
 from lrwidget.look import format_loss, round_ticks, run_range, thin
 from lrwidget.ui.palette import (
     FAINT,
+    GRID,
     PICKED,
     TEXT,
     axis,
     close_all,
     figure,
+    nothing,
     put,
     put_axis,
     put_together,
     unit_scale,
 )
+from lrwidget.ui.phases import MARGIN, phase_strip
 
 if TYPE_CHECKING:
     from lrwidget.engine.history import History
@@ -53,29 +56,15 @@ class RunChart:
         self._train = line(colors=[TEXT], stroke_width=2.5)
         # Its last point is on the right edge.
         self._valid = line(colors=[PICKED], stroke_width=2, marker="circle", marker_size=48, apply_clip=False)
-        corner = {"x": unit_scale(), "y": unit_scale()}
-
-        def name(color: str) -> Any:
-            # Above the plot, where no curve can be.
-            return bqplot.Label(
-                x=[1.0],
-                y=[1.0],
-                text=[""],
-                scales=corner,
-                colors=[color],
-                default_size=12,
-                align="end",
-                y_offset=-10,
-                apply_clip=False,
-            )
-
-        self._train_name, self._valid_name = name(TEXT), name(PICKED)
+        self._phases = bqplot.Lines(
+            x=[], y=[], scales={"x": self._step, "y": unit_scale()}, colors=[GRID], stroke_width=1
+        )
         self._step_axis = axis(self._step, "optimizer step")
         self._loss_axis = axis(self._loss, "loss", side="left")
-        self.figure = figure(
-            [self._step_axis, self._loss_axis], 250, fig_margin={"top": 24, "bottom": 40, "left": 58, "right": 14}
-        )
-        self.figure.marks = [self._raw, self._train, self._valid, self._train_name, self._valid_name]
+        self.figure = figure([self._step_axis, self._loss_axis], 236, fig_margin={**MARGIN, "top": 8, "bottom": 40})
+        self.figure.marks = [self._raw, self._train, self._valid, self._phases]
+        # What is drawn and the names of the phases are written above the plot, where no curve can be.
+        self._names = ipywidgets.HTML(layout=ipywidgets.Layout(width="100%"))
         self._words = ipywidgets.HTML()
         # The figure joins when there is a run: bqplot measures a hidden figure as having no size.
         self.view = ipywidgets.VBox([])
@@ -90,11 +79,11 @@ class RunChart:
             self._draw(history)
         self._history = history
         put(self._words, value=ending(state.run_message) + epochs_table(history))
-        put(self.view, children=(self.figure, self._words))
+        put(self.view, children=(self._names, self.figure, self._words))
 
     def close(self) -> None:
         """Let go of the browser's copies."""
-        close_all(self.view, self.figure, self._words)
+        close_all(self.view, self._names, self.figure, self._words)
 
     def _draw(self, history: "History") -> None:
         smoothed_S = history.smoothed
@@ -112,12 +101,29 @@ class RunChart:
             dtype=float,
         ).reshape(-1, 2)
         put_together(self._valid, x=valid[:, 0], y=valid[:, 1])
-        put(self._train_name, x_offset=-85 if len(valid) else 0, text=np.array(["train"]))
-        put(self._valid_name, text=np.array(["validation" if len(valid) else ""]))
         low, high = run_range(history.losses, smoothed_S, valid[:, 1])
         put_axis(self._loss_axis, round_ticks(low, high), min=low, max=high)
         last = float(max(history.total_steps, len(history), 2))
         put_axis(self._step_axis, round_ticks(0, last, 8), max=last)
+        plan = history.plan
+        between = (
+            np.array([(step, step) for step, _ in plan.boundaries() if step > 0]) if plan is not None else nothing()
+        )
+        put_together(self._phases, x=between, y=np.array([(0.0, 1.0)] * len(between)))
+        put(self._names, value=legend(validated=len(valid) > 0) + phase_strip(plan, last))
+
+
+LEGEND = f"margin: 0 0 4px {MARGIN['left']}px; font-size: 12px; line-height: 18px"
+
+
+def legend(*, validated: bool) -> str:
+    """What the curves are, as HTML."""
+    curves = [("train, smoothed", TEXT), ("every step", FAINT), *([("validation", PICKED)] if validated else [])]
+    return (
+        f"<div style='{LEGEND}'>"
+        + " &nbsp; ".join(f"<b aria-hidden='true' style='color: {color}'>&#9473;</b> {name}" for name, color in curves)
+        + "</div>"
+    )
 
 
 TABLE_STYLE = """<style>

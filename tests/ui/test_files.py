@@ -10,7 +10,8 @@ from lrwidget.engine.plan import one_cycle
 from lrwidget.ui.files import history_file, picture_file
 from tests.ui.states import NAMES, a_curve, a_history, a_state
 
-STATE = a_state(plan=one_cycle(1e-3, 40, NAMES), curve=a_curve(), history=a_history(epochs=2))
+HISTORY = a_history(epochs=2)
+STATE = a_state(plan=one_cycle(1e-3, 40, NAMES), curve=a_curve(), history=HISTORY)
 BEGINS = {"png": b"\x89PNG", "svg": b"<?xml"}
 
 
@@ -28,7 +29,7 @@ def test_there_is_no_picture_of_what_is_not_there(what: str) -> None:
 
 def test_the_numbers_of_a_run_have_every_step() -> None:
     rows = list(csv.DictReader(io.StringIO((history_file(STATE, "csv") or b"").decode())))
-    assert [float(row["loss"]) for row in rows] == STATE.history.losses.tolist()
+    assert [float(row["loss"]) for row in rows] == HISTORY.losses.tolist()
     record = json.loads(history_file(STATE, "json") or b"")
-    assert record["history"]["losses"] == STATE.history.losses.tolist()
+    assert record["history"]["losses"] == HISTORY.losses.tolist()
     assert history_file(a_state(), "csv") is None

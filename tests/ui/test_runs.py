@@ -1,9 +1,12 @@
 """The chart of a run: its losses, its epochs."""
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from lrwidget.ui.palette import TEXT
+from lrwidget.engine.plan import one_cycle
 from lrwidget.ui.runs import RunChart
 from tests.ui.states import a_history, a_state
 
@@ -43,31 +46,50 @@ def test_validation_is_drawn_where_epochs_end(chart: RunChart) -> None:
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
-def test_points_on_the_edge_are_drawn_whole_and_no_name_lies_on_a_curve(chart: RunChart, epochs: int) -> None:
+def test_points_on_the_edge_are_drawn_whole(chart: RunChart, epochs: int) -> None:
     chart.render(a_state(history=a_history(epochs=epochs)))
-    _, _, valid, *names = chart.figure.marks
-    assert not valid.apply_clip
-    assert {str(name.text[0]): name.colors for name in names} == {"train": [TEXT], "validation": valid.colors}
-    for name in names:  # above the plot, in the margin
-        assert name.y[0] == name.scales["y"].max and name.y_offset < 0 and not name.apply_clip
-        assert chart.figure.fig_margin["top"] >= name.default_size - name.y_offset
-    train, validation = names
-    assert validation.x_offset - train.x_offset > 70  # beside each other
+    assert not chart.figure.marks[2].apply_clip
 
 
-def test_without_validation_it_has_no_name(chart: RunChart) -> None:
+def test_curves_are_named_in_their_colours_above_the_plot(chart: RunChart) -> None:
+    chart.render(a_state(history=a_history(epochs=1)))
+    raw, train, valid, _ = chart.figure.marks
+    names = re.findall(r"color: ([^']+)'>&#9473;</b> ([^<&]*?)(?= &|</div>)", chart.view.children[0].value)
+    assert names == [
+        (train.colors[0], "train, smoothed"),
+        (raw.colors[0], "every step"),
+        (valid.colors[0], "validation"),
+    ]
     chart.render(a_state(history=a_history()))
-    assert [str(name.text[0]) for name in chart.figure.marks[3:]] == ["train", ""]
+    assert "train" in chart.view.children[0].value and "validation" not in chart.view.children[0].value
+
+
+def test_what_each_phase_of_the_run_did_can_be_seen(chart: RunChart) -> None:
+    plan = one_cycle(1e-3, 200, 2, freeze_steps=40)
+    chart.render(a_state(history=replace(a_history(epochs=3), plan=plan)))
+    boundaries = [step for step, _ in plan.boundaries()]
+    assert [x[0] for x in chart.figure.marks[3].x] == boundaries[1:]
+    said = chart.view.children[0].value
+    assert re.findall(r">([\w:][^<]*)</div>", said)[-len(boundaries) :] == [name for _, name in plan.boundaries()]
+    ends = np.cumsum([float(share) for share in re.findall(r"flex: 0 0 ([\d.]+)%", said)])
+    assert ends == pytest.approx([100 * step / 200 for step in (*boundaries[1:], 200)], abs=0.1)
+
+
+def test_a_run_without_a_plan_has_no_phases(chart: RunChart) -> None:
+    chart.render(a_state(history=replace(a_history(), plan=one_cycle(1e-3, 200, 1))))
+    chart.render(a_state(history=a_history()))
+    assert len(chart.figure.marks[3].x) == 0
+    assert "anneal" not in chart.view.children[0].value
 
 
 def test_how_the_run_ended_stays_below_it_when_the_status_says_something_else(chart: RunChart) -> None:
     chart.render(a_state(history=a_history(), run_message="Trained all <b>.", message="Sweeping."))
-    assert "Trained all &lt;b&gt;." in chart.view.children[1].value
+    assert "Trained all &lt;b&gt;." in chart.view.children[2].value
 
 
 def test_numbers_of_the_table_stand_in_columns_on_the_right(chart: RunChart) -> None:
     chart.render(a_state(history=a_history(epochs=1)))
-    said = chart.view.children[1].value
+    said = chart.view.children[2].value
     assert "text-align: right" in said and "padding: 2px 0 2px 24px" in said
 
 
@@ -88,7 +110,7 @@ def test_a_run_that_blew_up_still_has_an_axis(chart: RunChart) -> None:
 
 def test_the_table_has_every_epoch_and_the_best_one_bold(chart: RunChart) -> None:
     chart.render(a_state(history=a_history(epochs=3, accuracy=0.75)))
-    rows = chart.view.children[1].value.split("<tr")[2:]
+    rows = chart.view.children[2].value.split("<tr")[2:]
     assert len(rows) == 3
     assert ["bold" in row for row in rows] == [False, True, False]
     assert all("<td>0.75</td>" in row for row in rows)
@@ -96,8 +118,8 @@ def test_the_table_has_every_epoch_and_the_best_one_bold(chart: RunChart) -> Non
 
 def test_names_of_metrics_are_escaped(chart: RunChart) -> None:
     chart.render(a_state(history=a_history(epochs=1, **{"<script>": 1.0})))
-    assert "&lt;script&gt;" in chart.view.children[1].value
-    assert "<script>" not in chart.view.children[1].value
+    assert "&lt;script&gt;" in chart.view.children[2].value
+    assert "<script>" not in chart.view.children[2].value
 
 
 def test_closing_closes_the_figure_though_it_was_never_shown(chart: RunChart) -> None:
