@@ -18,17 +18,20 @@ from lrwidget.engine.step import Amp
 from lrwidget.engine.suggest import Advice
 from lrwidget.session import Session
 from lrwidget.state import LRState
-from lrwidget.ui import kernel
+from lrwidget.ui import cells, kernel
 from lrwidget.ui.bind import bind
 from lrwidget.ui.chart import LossChart
+from lrwidget.ui.closed import check_open, is_closed, let_go
 from lrwidget.ui.group_table import GroupTable
 from lrwidget.ui.palette import close_all
+from lrwidget.ui.panel import Panel
 from lrwidget.ui.picture import Picture, curve_picture, run_picture
 from lrwidget.ui.run_controls import RunControls
 from lrwidget.ui.runs import RunChart
 from lrwidget.ui.schedule import SchedulePreview
 from lrwidget.ui.status import StatusLine
 from lrwidget.ui.toolbar import Toolbar
+from lrwidget.ui.words import in_words
 
 ROOT_CLASS = "lrwidget"
 """CSS class of everything the widget shows."""
@@ -77,6 +80,7 @@ def attach(
         names=names,
         set_lrs=set_lrs,
     )
+    kernel.enable_widgets()
     return LRWidget(loop)
 
 
@@ -125,7 +129,8 @@ class LRWidget:
 
     def __repr__(self) -> str:
         lrs = ", ".join(f"{group.name} {lr:.2g}" for group, lr in zip(self.state.groups, self.lrs, strict=True))
-        return f"<LRWidget {self.state.title}: {self.state.phase}; {lrs}>"
+        phase = "closed" if is_closed(self._session) else self.state.phase
+        return f"<LRWidget {self.state.title}: {phase}; {lrs}>"
 
     @property
     def view(self) -> ipywidgets.Widget:
@@ -263,8 +268,13 @@ class LRWidget:
         return self._session.restore_best()
 
     def close(self) -> None:
-        """Stop what runs, and take the widget and all its views off the screen."""
+        """Stop what runs, take the widget and all its views off the screen, and let go of all that is yours.
+
+        What was found can still be read: the curves, the picked LRs, the history. A cell that runs again closes the
+        widget that it showed before.
+        """
         self._session.stop()
+        self._session = let_go(self._session)
         self._binding.close()
         self.state.unobserve_all()
         for view in self._views:
@@ -274,20 +284,31 @@ class LRWidget:
     # How it is shown -----------------------------------------------------------------------------------------------
 
     def show(self) -> None:
-        """Display the widget here, with a picture behind it that stays when there is no kernel."""
-        self._picture.show_behind(self.view, f"lrwidget: {self.state.title}")  # what stays true of it
+        """Display the widget here, with a picture behind it that stays when there is no kernel; in a script, in words.
+
+        Raises:
+            LRWidgetError: it was closed.
+        """
+        check_open(self._session)
+        cells.shown(self)
+        title = f"lrwidget: {self.state.title}"  # in a notebook, what stays true of it
+        self._picture.show_behind(self.view, in_words(self.state) if kernel.current_kernel() is None else title)
 
     def _ipython_display_(self) -> None:
+        if is_closed(self._session):
+            raise NotImplementedError  # asks IPython for the repr instead
         if not self._picture.was_shown_in_this_cell():
             self.show()
 
     def _show_run(self) -> None:
         if kernel.in_cell():
-            self._run_picture.show_behind(self._run_view(), "training")
+            view = self._run_view()
+            cells.shown(view)
+            self._run_picture.show_behind(view, "training")
 
     def _run_view(self) -> ipywidgets.Widget:
         """The part of the screen that matters while training, to be shown under the cell that started it."""
-        view = ipywidgets.VBox([self._toolbar.view, self._runs.view, self._status.view])
+        view = Panel([self._toolbar.view, self._runs.view, self._status.view])
         view.add_class(ROOT_CLASS)
         self._run_views.append(view)
         return view
