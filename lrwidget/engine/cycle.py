@@ -192,6 +192,19 @@ class Cycle(Shape):
                 f"Got frozen_norms={self.frozen_norms} with frozen={self.frozen}; expected True only in frozen groups."
             )
 
+    def with_group(self, max_lr: float, at: int) -> Self:
+        """The cycle with one more group, not frozen, before the one that is now number `at`."""
+
+        def with_flag(flags: tuple[bool, ...]) -> tuple[bool, ...]:
+            return (*flags[:at], False, *flags[at:]) if flags else ()
+
+        return replace(
+            self,
+            max_lrs=(*self.max_lrs[:at], max_lr, *self.max_lrs[at:]),
+            frozen=with_flag(self.frozen),
+            frozen_norms=with_flag(self.frozen_norms),
+        )
+
     def spared(self) -> tuple[bool, ...]:
         """For every group, whether it is frozen and its norm layers train on: (G,)."""
         none = (False,) * len(self.max_lrs)

@@ -270,7 +270,7 @@ def resume(
     Args:
         checkpoint_dir: the folder that the run was given.
         model: as for that run; like the rest.
-        optimizer: as for that run.
+        optimizer: as for that run; with the groups that were added to it before the checkpoint was written.
         train_dl: as for that run.
         loss_fn: as for that run.
         valid_dl: as for that run.
@@ -296,9 +296,10 @@ def resume(
     folder = CheckpointFolder(checkpoint_dir)
     found = folder.read()
     try:
-        numbers, names, told = found["loop"], found["plan"]["names"], found["given"]
+        numbers, names, told, since = found["loop"], found["plan"]["names"], found["given"], found["since"]
     except (KeyError, TypeError) as error:
         raise RecordError(f"Got a checkpoint without {error}; expected one that a run wrote.") from error
+    _check_added(optimizer, names, since)
     loop = Loop(
         model,
         optimizer,
@@ -322,6 +323,20 @@ def resume(
             )
     run = Run.resumed(loop, folder, found)
     return _finish(run, run.keeps_best, should_stop, on_step, on_epoch)
+
+
+def _check_added(optimizer: object, names: Sequence[str], since: Sequence[int]) -> None:
+    """Raise when groups that were added on the way, at the steps `since`, are not there."""
+    optimizers = optimizer if isinstance(optimizer, list | tuple) else [optimizer]
+    there = sum(len(getattr(one, "param_groups", ())) for one in optimizers)
+    if there == len(names):
+        return
+    added = [f"{name!r} before step {step}" for name, step in zip(names, since, strict=True) if step]
+    told = f"there were added: {', '.join(added)}" if added else "none had been added yet"
+    raise InputError(
+        f"Got an optimizer with {there} param groups; expected {len(names)} ({', '.join(names)}), as it had when the "
+        f"checkpoint was written; {told}. Make it so, with optimizer.add_param_group for those that were added."
+    )
 
 
 def _finish(run: Run, restore_best: bool, should_stop: ShouldStop, on_step: OnStep, on_epoch: OnEpoch) -> History:

@@ -49,6 +49,26 @@ def param_groups(optimizers: Sequence[OptimizerLike]) -> list[ParamGroup]:
     return [group for optimizer in optimizers for group in optimizer.param_groups]
 
 
+def added(optimizers: Sequence[OptimizerLike], sizes: Sequence[int]) -> list[int]:
+    """Which of all groups were added since the optimizers had `sizes` of them: `add_param_group` puts them last.
+
+    Raises:
+        InputError: an optimizer has fewer groups now.
+    """
+    found: list[int] = []
+    first = 0
+    for optimizer, size in zip(optimizers, sizes, strict=True):
+        now = len(optimizer.param_groups)
+        if now < size:
+            raise InputError(
+                f"Got an optimizer with {now} param groups, which had {size} when its run or schedule began; expected "
+                "none to be taken away. To keep a group from training, set requires_grad of its parameters to False."
+            )
+        found += range(first + size, first + now)
+        first += now
+    return found
+
+
 def get_lrs(optimizers: Sequence[OptimizerLike]) -> tuple[float, ...]:
     """The LR of every group as floats, in optimizer order.
 
@@ -193,7 +213,7 @@ def describe(
     chosen = [str(name) for name in names] if names is not None else _default_names(groups, layers)
     return tuple(
         Group(name=name, n_params=_count(tensors), layers=paths, lr=lr)
-        for name, tensors, paths, lr in zip(_unique(chosen), members, layers, get_lrs(optimizers), strict=True)
+        for name, tensors, paths, lr in zip(unique(chosen), members, layers, get_lrs(optimizers), strict=True)
     )
 
 
@@ -258,7 +278,7 @@ def _common_path(paths: Sequence[str]) -> str:
     return f"{parts[0][0]} … {parts[-1][0]}"
 
 
-def _unique(names: Sequence[str]) -> list[str]:
+def unique(names: Sequence[str]) -> list[str]:
     """Names with a counter behind each that came before."""
     unique: list[str] = []
     for name in names:

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import compress
 from pathlib import Path
@@ -52,7 +52,7 @@ class Stage:
         planned: steps of it that were planned.
         frozen: names of the groups that stood still.
         norms: names of those of them whose norm layers trained nevertheless.
-        lrs: for every group (first, highest, last) LR of the steps done, (G, 3).
+        lrs: for every group (first, highest, last) LR of the steps done, (G, 3); NaN for one added later.
         first_loss: mean training loss of the first tenth of its steps.
         last_loss: mean training loss of the last tenth of its steps.
     """
@@ -73,7 +73,7 @@ class History:
 
     Attributes:
         losses: (S,) training loss before each optimizer step.
-        lrs: (S, G) LR of every group at each step.
+        lrs: (S, G) LR of every group at each step; NaN before a group was added to the optimizer.
         momentum: (S, G) momentum of every group at each step; NaN where a group has none or the plan leaves it alone.
         epochs: what each epoch came to.
         names: (G,) name of each group.
@@ -140,7 +140,8 @@ class History:
             norms = f" (norm layers{_of(stage)} train)" if stage.norms else ""
             lines.append(f"{done}{frozen}{norms}, loss {stage.first_loss:.4g} → {stage.last_loss:.4g}")
             for name, (first, highest, last) in zip(self.names, stage.lrs, strict=True):
-                lines.append(f"    {name}: lr {first:.3g} → {highest:.3g} → {last:.3g}")
+                if not math.isnan(last):
+                    lines.append(f"    {name}: lr {first:.3g} → {highest:.3g} → {last:.3g}")
         for epoch in self.epochs:
             measured = {"train": epoch.train_loss, "valid": epoch.valid_loss, **epoch.metrics}
             told = (f"{name} {value:.4g}" for name, value in measured.items() if value is not None)
@@ -151,8 +152,8 @@ class History:
         """Write one row per step, for a spreadsheet or pandas; numbers to the last bit.
 
         Columns: `step` from 0, `epoch` and `cycle` from 1, `loss`, `lr NAME` and `momentum NAME` of every group (empty
-        where a run leaves momentum alone); then, in the last row of every epoch, `train_loss`, `valid_loss` and
-        the metrics.
+        where a run leaves momentum alone, and before a group was added); then, in the last row of every epoch,
+        `train_loss`, `valid_loss` and the metrics.
         """
         path = Path(path)
         metrics = list(dict.fromkeys(name for epoch in self.epochs for name in epoch.metrics))
@@ -166,8 +167,8 @@ class History:
             for step in range(len(self)):
                 epoch = 1 + sum(e.step <= step for e in self.epochs)
                 cycle = sum(first <= step for first in starts)
-                momenta = ["" if math.isnan(m) else m for m in self.momentum[step].tolist()]
-                row = [step, epoch, cycle, float(self.losses[step]), *self.lrs[step].tolist(), *momenta]
+                moved = ["" if math.isnan(v) else v for v in (*self.lrs[step].tolist(), *self.momentum[step].tolist())]
+                row = [step, epoch, cycle, float(self.losses[step]), *moved]
                 if step in ends:
                     end = ends[step]
                     row += [end.train_loss, "" if end.valid_loss is None else end.valid_loss]
@@ -185,7 +186,7 @@ class History:
             planned=cycle.steps,
             frozen=tuple(compress(self.names, cycle.frozen)),
             norms=tuple(compress(self.names, cycle.spared())),
-            lrs=tuple((float(lr_S[0]), float(lr_S.max()), float(lr_S[-1])) for lr_S in lrs_SG.T),
+            lrs=tuple(_ends(lr_S[np.isfinite(lr_S)].tolist()) for lr_S in lrs_SG.T),
             first_loss=float(np.mean(losses[:tenth])),
             last_loss=float(np.mean(losses[-tenth:])),
         )
@@ -249,6 +250,10 @@ class History:
             )
         except (TypeError, ValueError, KeyError) as error:
             raise RecordError(f"Got a history that cannot be: {error}") from error
+
+
+def _ends(lrs: Sequence[float]) -> tuple[float, float, float]:
+    return (lrs[0], max(lrs), lrs[-1]) if lrs else (math.nan, math.nan, math.nan)
 
 
 def _of(stage: Stage) -> str:

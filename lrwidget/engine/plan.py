@@ -131,6 +131,31 @@ class Plan:
             for begin, name in cycle.phase_begins()
         )
 
+    def with_group(self, name: str, max_lr: float, index: int | None = None) -> Self:
+        """The plan for an optimizer that got one more param group: it moves as the others do, up to `max_lr`.
+
+        A run takes in what `optimizer.add_param_group` adds in this way, with the LR that the group was given as its
+        `max_lr`, and so does a scheduler. The group is frozen in no cycle.
+
+        Args:
+            name: of the group; gets a counter when there is one of that name.
+            max_lr: its highest LR, the same in every cycle.
+            index: where it is among the groups; default None: behind all of them.
+
+        >>> fine_tune_plan(1e-3, 100, 10, ["body", "head"]).with_group("stem", 1e-5, 0).max_lrs
+        (1e-05, 5e-06, 0.0005)
+        """
+        from lrwidget.engine.groups import unique
+
+        max_lr = positive_lr(max_lr, f"the LR of the added group {name!r}")
+        at = self.n_groups if index is None else index
+        name = unique([*self.names, str(name)])[-1]
+        return replace(
+            self,
+            names=(*self.names[:at], name, *self.names[at:]),
+            cycles=tuple(cycle.with_group(max_lr, at) for cycle in self.cycles),
+        )
+
     def one_cycle_lr(self) -> dict[str, Any] | None:
         """The arguments with which torch's `OneCycleLR` gives these very LRs; None where it cannot.
 

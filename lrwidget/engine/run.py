@@ -45,7 +45,7 @@ class RunPoint(NamedTuple):
 
     Attributes:
         step: 0 ... total_steps − 1.
-        lrs: (G,) LR of every group at that step.
+        lrs: (G,) LR of every group at that step; NaN for one that was added to the optimizer later.
         momenta: (G,) momentum of every group; NaN where there is none or the plan leaves it alone, 0 where it is
             off and so stays off.
         loss: the training loss before that step.
@@ -62,6 +62,9 @@ class Run:
 
     The LRs and momenta that the optimizer had before are put back at the end: they are the plan's for its run only,
     and an annealed LR left behind would silently be the start of whatever comes next.
+
+    A param group that the user's own code adds on the way (`optimizer.add_param_group` in `on_epoch`, say) trains from
+    the next step on. Its LR moves as the plan says for the others, up to the one it was given: see `Plan.with_group`.
 
     Args:
         loop: what is trained.
@@ -90,10 +93,11 @@ class Run:
                 f"Got a {type(plan).__name__} as plan; expected a Plan. Make one with lrwidget.one_cycle(max_lr, "
                 "total_steps, groups=optimizer)."
             )
-        if plan.n_groups != len(loop.groups):
+        there = groups.describe(None, loop.optimizers) if loop.optimizers else loop.groups
+        if plan.n_groups != len(there):
             raise InputError(
                 f"Got a plan for {plan.n_groups} groups ({', '.join(plan.names)}) and an optimizer with "
-                f"{len(loop.groups)} ({', '.join(g.name for g in loop.groups)}); expected as many. "
+                f"{len(there)} ({', '.join(g.name for g in there)}); expected as many. "
                 "Make the plan with groups=optimizer."
             )
         check_can_validate(loop)
@@ -112,6 +116,10 @@ class Run:
         self._trained: Trained | None = None
         self._position: Position | None = None
         self._own: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
+        self._sizes = [len(optimizer.param_groups) for optimizer in loop.optimizers]
+        self._since = (0,) * plan.n_groups
+        self._layers = tuple(group.layers for group in loop.groups)
+        self._planned: list[tuple[tuple[float, ...], tuple[float, ...]]] = []
         self._written_at = 0.0
         self._written: tuple[int, int] | None = None
         self._points: list[RunPoint] = []
@@ -172,7 +180,7 @@ class Run:
                         self._train(position, should_stop, took, on_epoch)
                         self._close(on_epoch)
                 finally:
-                    self._put_back(position.batches, *self._own)
+                    self._put_back(position.batches)
         except KeyboardInterrupt:
             self._reason = StopReason.INTERRUPTED
             raise
@@ -196,7 +204,7 @@ class Run:
             seconds=self._seconds,
             note=self._note,
             plan=self.plan,
-            layers=tuple(group.layers for group in self._loop.groups),
+            layers=self._layers,
         )
 
     def restore_best(self) -> EpochPoint | None:
@@ -223,20 +231,22 @@ class Run:
         on_epoch: Callable[[EpochPoint], object],
     ) -> None:
         # No generator: a StopIteration of the user's own code would come out of one as another error.
-        loop, plan, batches = self._loop, self.plan, position.batches
+        loop, batches = self._loop, position.batches
         model = loop.model if isinstance(loop.model, nn.Module) else None
         take_step, buffers = loop.stepper(), MovingBuffers(model)
-        schedule = self._schedule(plan.total_steps)
+        self._planned = self._schedule()
         step = len(self._points)
         if self._out_of_patience():
             self._reason = StopReason.STOPPED
             return
         try:
-            for first, cycle in plan.starts():
+            for number in range(len(self.plan.cycles)):
+                self._take_in_added()
+                first, cycle = self.plan.starts()[number]
                 last = first + cycle.steps
                 if step >= last:
                     continue
-                still = cycle.frozen or (False,) * plan.n_groups
+                still = cycle.frozen or (False,) * self.plan.n_groups
                 with groups.frozen(model, loop.optimizers, still, cycle.frozen_norms):
                     while step < last:
                         if should_stop():
@@ -250,7 +260,8 @@ class Run:
                                 return
                             if not hasattr(loop.train_dl, "__next__"):  # a one-shot loader has no pass to come
                                 self._checkpoint()
-                        lrs, momenta = schedule[step]
+                        self._take_in_added()
+                        lrs, momenta = self._planned[step]
                         loop.set_lrs(lrs)
                         loop.set_momenta(momenta)
                         loss = self._advance(take_step, batches, buffers, should_stop)
@@ -266,13 +277,40 @@ class Run:
         except RanDryError:
             self._reason = StopReason.RAN_DRY
 
-    def _schedule(self, steps: int) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
-        """LRs and momenta of the first steps: the plan's, but for momenta that an optimizer has none of, or at 0."""
-        lrs_SG, momenta_SG = self.plan.lr_at(np.arange(steps)), self.plan.momentum_at(np.arange(steps))
+    def _schedule(self) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
+        """LRs and momenta of every step: the plan's, but for momenta that an optimizer has none of, or at 0."""
+        step_S = np.arange(self.plan.total_steps)
+        lrs_SG, momenta_SG = self.plan.lr_at(step_S), self.plan.momentum_at(step_S)
         own_G = np.array([*self._own[1], *[math.nan] * self.plan.n_groups])[: self.plan.n_groups]
         momenta_SG = np.where((own_G == 0) & np.isfinite(momenta_SG), 0.0, momenta_SG)
         momenta_SG = np.where(np.isnan(own_G), math.nan, momenta_SG)
+        not_yet_SG = step_S[:, None] < np.array(self._since)
+        lrs_SG[not_yet_SG] = momenta_SG[not_yet_SG] = math.nan
         return list(zip(map(tuple, lrs_SG.tolist()), map(tuple, momenta_SG.tolist()), strict=True))
+
+    def _take_in_added(self) -> None:
+        """Let the param groups that were added to the optimizers since the last look join the plan."""
+        optimizers = self._loop.optimizers
+        fresh = groups.added(optimizers, self._sizes)
+        if not fresh:
+            return
+        model = self._loop.model if isinstance(self._loop.model, nn.Module) else None
+        described, momenta = groups.describe(model, optimizers), self._loop.momenta()
+        plan, since, layers, (own_lrs, own_momenta) = self.plan, self._since, self._layers, self._own
+        for at in fresh:
+            group = described[at]
+            plan = plan.with_group(group.name, group.lr, at)
+            since = (*since[:at], len(self._points), *since[at:])
+            layers = (*layers[:at], group.layers, *layers[at:])
+            own_lrs = (*own_lrs[:at], group.lr, *own_lrs[at:])
+            own_momenta = (*own_momenta[:at], momenta[at], *own_momenta[at:])
+        self.plan, self._since, self._layers, self._own = plan, since, layers, (own_lrs, own_momenta)
+        self._sizes = [len(optimizer.param_groups) for optimizer in optimizers]
+        self._planned = self._schedule()
+        self._points = [
+            RunPoint(step, *planned, point.loss)
+            for step, (planned, point) in enumerate(zip(self._planned, self._points, strict=False))
+        ]
 
     def _advance(
         self,
@@ -382,9 +420,15 @@ class Run:
             epoch = self._best_epoch.epoch
             self._note += GOOD_WEIGHTS.format(where=f"epoch {epoch}" if epoch else "before the run")
 
-    def _put_back(self, batches: Batches, lrs: tuple[float, ...], momenta: tuple[float, ...]) -> None:
+    def _put_back(self, batches: Batches) -> None:
         """End what was begun: the loader's workers, and the optimizer's own LRs and momenta again."""
         batches.close()
+        lrs, momenta = self._own
+        # A group that was added after the last step has its own LR still.
+        fresh = groups.added(self._loop.optimizers, self._sizes)
+        for at in fresh:
+            lrs = (*lrs[:at], self._loop.lrs()[at], *lrs[at:])
+            momenta = (*momenta[:at], math.nan, *momenta[at:])
         self._loop.set_lrs(lrs)
         self._loop.set_momenta(momenta)
 
@@ -410,6 +454,7 @@ class Run:
         stands = len(self._points), len(self._epochs)
         if self._folder is None or self._trained is None or self._position is None or stands == self._written:
             return
+        self._take_in_added()
         self._folder.write(
             {
                 "plan": self.plan.to_dict(),
@@ -424,6 +469,7 @@ class Run:
                 "epochs": [asdict(epoch) for epoch in self._epochs],
                 "seconds": self._seconds,
                 "own": self._own,
+                "since": self._since,
                 "best": self._best,
                 "best_epoch": None if self._best_epoch is None else asdict(self._best_epoch),
                 "position": self._position.state(),
@@ -437,14 +483,14 @@ class Run:
         assert self._trained is not None
         try:
             self._trained.put_back(found["trained"])
-            self._own = found["own"]
+            self._own, self._since = found["own"], found["since"]
             self._seconds = found["seconds"]
             self._epochs = [EpochPoint(**epoch) for epoch in found["epochs"]]
             self._best_epoch = None if found["best_epoch"] is None else EpochPoint(**found["best_epoch"])
             device = self._loop.device
             self._best = [tensor.to(device) for tensor in found["best"]]
             losses = found["losses"].tolist()
-            schedule = self._schedule(len(losses))
+            schedule = self._schedule()
             self._points = [RunPoint(step, *schedule[step], loss) for step, loss in enumerate(losses)]
             position.go_to(found["position"], at_end=len(losses) == self.plan.total_steps)
             self._written, self._written_at = (len(self._points), len(self._epochs)), time.monotonic()

@@ -520,6 +520,90 @@ def test_a_second_sweep_or_run_of_the_same_model_is_refused(wrap: Any) -> None:
     Run(other, one_cycle(0.1, 5, 2)).run()  # and afterwards it may
 
 
+# Groups that come later -----------------------------------------------------------------------------------------------
+
+
+def head_first() -> tuple[nn.Sequential, torch.optim.Optimizer]:
+    model = net()
+    model[:2].requires_grad_(False)
+    return model, torch.optim.AdamW(model[2:].parameters(), lr=0.02)
+
+
+def unfreezes(model: nn.Sequential, optimizer: torch.optim.Optimizer) -> Any:
+    """A callback after every epoch, which gives the optimizer the body after the first."""
+
+    def on_epoch(epoch: Any) -> None:
+        if epoch.epoch == 1:
+            model[:2].requires_grad_(True)
+            optimizer.add_param_group({"params": model[:2].parameters(), "lr": 0.003, "betas": (0.7, 0.9)})
+
+    return on_epoch
+
+
+@pytest.mark.parametrize("preset", ["torch", "fastai"])
+def test_a_group_added_while_training_moves_as_the_plan_says_up_to_its_own_lr(preset: str) -> None:
+    model, optimizer = head_first()
+    before = [p.detach().clone() for p in model.parameters()]
+    lrs, momenta = watch(optimizer)
+    plan = one_cycle(0.05, 15, optimizer, preset=preset)
+    history = fit(model, optimizer, loader(), F.cross_entropy, plan, on_epoch=unfreezes(model, optimizer))
+    grown, steps = one_cycle([0.05, 0.003], 15, 2, preset=preset), np.arange(15)
+    assert lrs[:6] == plan.lr_at(steps[:6]).tolist() and lrs[6:] == grown.lr_at(steps[6:]).tolist()
+    assert [row[-1] for row in momenta[6:]] == (
+        [0.7] * 9 if preset == "torch" else grown.momentum_at(steps)[6:, 1].tolist()
+    )
+    assert np.isnan(history.lrs[:6, 1]).all() and np.isnan(history.momentum[:6, 1]).all()
+    assert np.array_equal(history.lrs[6:], lrs[6:]) and np.array_equal(history.lrs[:6, :1], lrs[:6])
+    assert history.plan is not None and history.plan.cycles == grown.cycles
+    assert history.names == ("all layers", "0 … 1") and history.layers[1] == ("0", "1")
+    assert not any(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+    assert [(g["lr"], g["betas"]) for g in optimizer.param_groups] == [(0.02, (0.9, 0.999)), (0.003, (0.7, 0.9))]
+
+
+def test_a_group_added_to_the_first_of_two_optimizers_while_others_are_frozen() -> None:
+    model = nn.ModuleList([nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)])
+    model.forward = lambda x: model[2](torch.tanh(model[1](torch.tanh(model[0](x)))))
+    one, two = torch.optim.SGD(model[1].parameters(), lr=0.1), torch.optim.SGD(model[2].parameters(), lr=0.2)
+    first = [p.detach().clone() for p in model.parameters()]
+    moved: list[set[str]] = []
+
+    def on_step(point: Any) -> None:
+        moved.append({n for (n, p), q in zip(model.named_parameters(), first, strict=True) if not torch.equal(p, q)})
+        if point.step == 1:
+            one.add_param_group({"params": model[0].parameters(), "lr": 0.01})
+
+    plan = one_cycle([0.1, 0.2], 10, ["body", "head"], freeze_steps=4)
+    history = fit(model, [one, two], loader(), F.cross_entropy, plan, on_step=on_step)
+    assert history.names == ("body", "0", "head") and history.plan is not None
+    assert history.plan.cycles[0].frozen == (True, False, False)
+    assert np.array_equal(history.lrs[2:], history.plan.lr_at(np.arange(2, 10)))
+    assert np.isnan(history.lrs[:2, 1]).all() and np.array_equal(history.lrs[:2, [0, 2]], plan.lr_at([0, 1]))
+    head, stem, body = ({f"{i}.weight", f"{i}.bias"} for i in (2, 0, 1))
+    assert moved[1] == head and moved[3] == head | stem and moved[-1] == head | stem | body
+    assert [group["lr"] for o in (one, two) for group in o.param_groups] == [0.1, 0.01, 0.2]
+
+
+def test_a_group_added_after_the_last_step_keeps_its_lr() -> None:
+    model, optimizer = head_first()
+    plan = one_cycle(0.05, 6, optimizer)
+    history = fit(model, optimizer, loader(), F.cross_entropy, plan, on_epoch=unfreezes(model, optimizer))
+    assert history.names == ("all layers",) and [g["lr"] for g in optimizer.param_groups] == [0.02, 0.003]
+
+
+def test_a_group_taken_away_while_training_is_told() -> None:
+    model = net()
+    optimizer = adam(model)
+    with pytest.raises(InputError, match=r"1 param groups, which had 2 .* none to be taken away"):
+        fit(
+            model,
+            optimizer,
+            loader(),
+            F.cross_entropy,
+            one_cycle(0.05, 12, optimizer),
+            on_step=lambda point: optimizer.param_groups.pop() if point.step == 3 else None,
+        )
+
+
 # Bad input ------------------------------------------------------------------------------------------------------------
 
 

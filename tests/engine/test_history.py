@@ -76,6 +76,32 @@ def test_a_real_run_survives_a_file(tmp_path: Path) -> None:
     assert same(run, load(run.save(tmp_path / "run.json")))
 
 
+def test_a_group_that_was_added_on_the_way_has_no_lr_before(tmp_path: Path) -> None:
+    model = net()
+    optimizer = torch.optim.SGD(model[2:].parameters(), lr=0.1)
+    history = fit(
+        model,
+        optimizer,
+        loader(),
+        F.cross_entropy,
+        fine_tune_plan(0.1, 12, 6, optimizer),
+        on_epoch=lambda epoch: (
+            optimizer.add_param_group({"params": model[:2].parameters(), "lr": 0.01, "name": "body"})
+            if epoch.epoch == 1
+            else None
+        ),
+    )
+    assert same(history, load(history.save(tmp_path / "run.json")))
+    rows = list(csv.DictReader(history.to_csv(tmp_path / "run.csv").read_text().splitlines()))
+    assert [row["lr body"] for row in rows[:6]] == [""] * 6
+    assert [float(row["lr body"]) for row in rows[6:]] == history.lrs[6:, 1].tolist()
+    first, second = history.stages
+    body = history.lrs[6:, 1]
+    assert np.isnan(first.lrs[1]).all() and second.lrs[1] == (body[0], body.max(), body[-1])
+    assert history.table().count("    body: lr ") == 1
+    history.plot().draw_without_rendering()
+
+
 def test_arrays_are_read_only() -> None:
     it = history()
     for array in (it.losses, it.lrs, it.momentum):

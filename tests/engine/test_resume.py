@@ -273,6 +273,56 @@ def test_every_kind_of_loader_goes_on(tmp_path: Path, make_loader: Callable[[], 
             assert trained(make, tmp_path / f"{after} {every}", killed_after=after, every=every) == whole
 
 
+def test_a_run_to_which_a_group_was_added_goes_on(tmp_path: Path) -> None:
+    def begin(number: int, *, grown: bool) -> tuple[Any, ...]:
+        seed(number)
+        model = net()
+        optimizer = torch.optim.AdamW(model[2:].parameters(), lr=0.02)
+
+        def grow() -> None:
+            optimizer.add_param_group({"params": model[:2].parameters(), "lr": 0.003})
+
+        if grown:
+            grow()
+        return model, optimizer, DataLoader(Augmented(24), 8, shuffle=True), grow
+
+    def run(folder: Path, killed_after: int | None) -> dict[str, Any]:
+        model, optimizer, batches, grow = begin(1, grown=False)
+
+        def on_step(point: Any) -> None:
+            if point.step == 4:
+                grow()
+            if point.step == killed_after:
+                raise Killed
+
+        plan = one_cycle(0.05, 11, optimizer, preset="fastai")
+        try:
+            history = fit(
+                model,
+                optimizer,
+                batches,
+                F.cross_entropy,
+                plan,
+                on_step=on_step,
+                checkpoint_dir=folder,
+                checkpoint_every=1,
+            )
+        except Killed:
+            grown = killed_after > 4
+            model, optimizer, batches, grow = begin(9, grown=not grown)
+            says = "there were added: '0 … 1' before step 5" if grown else "none had been added yet"
+            with pytest.raises(InputError, match=says):
+                lrwidget.resume(folder, model, optimizer, batches, F.cross_entropy)
+            model, optimizer, batches, grow = begin(9, grown=grown)
+            killed_after = None
+            history = lrwidget.resume(folder, model, optimizer, batches, F.cross_entropy, on_step=on_step)
+        return came_to(model, optimizer, history)
+
+    whole = run(tmp_path / "whole", None)
+    for after in (3, 4, 5, 9):
+        assert run(tmp_path / str(after), after) == whole, after
+
+
 def test_a_one_shot_loader_goes_on_and_runs_dry_where_it_would_have(tmp_path: Path) -> None:
     def make() -> tuple[Any, ...]:
         model = net()

@@ -1,6 +1,7 @@
 import ast
 import copy
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -203,15 +204,68 @@ def test_the_state_of_a_run_of_another_length_is_refused() -> None:
 
 
 @pytest.mark.parametrize("preset", ["torch", "fastai"])
-def test_another_number_of_groups_is_refused_before_and_during_a_run(preset: str) -> None:
+def test_another_number_of_groups_is_refused_at_the_start(preset: str) -> None:
     plan = one_cycle(0.1, 20, ["body", "head"], preset=preset)
     with pytest.raises(InputError, match=r"3 param groups for a plan of 2 \(body, head\)"):
         plan.scheduler(bare(3))
     optimizer = bare(2)
     scheduler = plan.scheduler(optimizer)
-    optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))]})
+    del optimizer.param_groups[0]
     optimizer.step()
-    with pytest.raises(InputError, match="3 param groups for a plan of 2"):
+    with pytest.raises(InputError, match="1 param groups, which had 2"):
+        scheduler.step()
+
+
+@pytest.mark.parametrize("preset", ["torch", "smith", "fastai"])
+def test_a_group_added_on_the_way_moves_as_the_plan_says_up_to_its_own_lr(preset: str) -> None:
+    plan = one_cycle([0.1, 0.2], 20, 2, preset=preset)
+    optimizer = bare(2, momentum=0.9)
+    scheduler = plan.scheduler(optimizer)
+    rows = []
+    for step in range(24):
+        if step == 8:
+            optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))], "lr": 0.01, "momentum": 0.0})
+        optimizer.step()
+        scheduler.step()
+        rows.append(lrs_of(optimizer))
+    alone = one_cycle([0.1, 0.2, 0.01], 20, 3, preset=preset)
+    assert scheduler.plan.cycles == alone.cycles and scheduler.plan.names == ("group 0", "group 1", "group 2")
+    assert rows[:8] == plan.lr_at(range(1, 9)).tolist() and rows[8:] == alone.lr_at(range(9, 25)).tolist()
+    assert scheduler.get_last_lr() == rows[-1] and optimizer.param_groups[2]["momentum"] == 0.0
+
+
+@pytest.mark.parametrize("preset", ["torch", "smith"])
+@pytest.mark.parametrize("steps_before_loading", [0, 3])
+def test_a_schedule_with_an_added_group_goes_on_after_loading(preset: str, steps_before_loading: int) -> None:
+    def begun() -> tuple[torch.optim.Optimizer, Any]:
+        optimizer = bare(2, momentum=0.9)
+        scheduler = one_cycle([0.1, 0.2], 20, 2, preset=preset).scheduler(optimizer)
+        optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))], "lr": 0.01})
+        return optimizer, scheduler
+
+    def step(optimizer: torch.optim.Optimizer, scheduler: Any, times: int) -> list[list[float]]:
+        return [(optimizer.step(), scheduler.step(), lrs_of(optimizer))[-1] for _ in range(times)]
+
+    optimizer, scheduler = begun()
+    step(optimizer, scheduler, 9)
+    state, of_optimizer = copy.deepcopy(scheduler.state_dict()), copy.deepcopy(optimizer.state_dict())
+    later = step(optimizer, scheduler, 8)
+    again, its_scheduler = begun()
+    step(again, its_scheduler, steps_before_loading)
+    again.load_state_dict(of_optimizer)
+    its_scheduler.load_state_dict(state)
+    assert lrs_of(again) == [group["lr"] for group in of_optimizer["param_groups"]]
+    assert step(again, its_scheduler, 8) == later
+    with pytest.raises(InputError, match=r"to which 'group 2' was added, .* 2 param groups; expected 3"):
+        one_cycle([0.1, 0.2], 20, 2, preset=preset).scheduler(bare(2)).load_state_dict(state)
+
+
+def test_an_added_group_without_an_lr_above_zero_is_refused() -> None:
+    optimizer = bare(2)
+    scheduler = one_cycle(0.1, 20, 2).scheduler(optimizer)
+    optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))], "lr": 0.0})
+    optimizer.step()
+    with pytest.raises(InputError, match=r"LR of the added group 'group 2'=0\.0"):
         scheduler.step()
 
 
