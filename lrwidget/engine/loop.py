@@ -13,8 +13,9 @@ from torch import nn
 
 from lrwidget.engine import groups
 from lrwidget.engine.batches import Batches, check_loader
-from lrwidget.engine.errors import InputError, InputTypeError
+from lrwidget.engine.errors import InputError, InputTypeError, ModelMismatchError
 from lrwidget.engine.layers import LayerGroup
+from lrwidget.engine.plain import is_count, is_number, plain
 from lrwidget.engine.preserve import check_keepable, preserved
 from lrwidget.engine.protocols import Loader, LossFn, LossStep, Metric, OptimizerLike, TrainStep
 from lrwidget.engine.reading import Reading, check_loss
@@ -27,6 +28,10 @@ set_lrs=lambda lrs: ... (one LR per group) together with train_step=..."""
 
 SPREAD_MODEL = """Got a {model} whose parameters are on {devices}; expected one device, where the default step can
 move each batch. Pass loss_step=lambda model, batch: ... that places the batch itself."""
+
+AVERAGED = """Got an AveragedModel, whose weights are averages of another model's, and an optimizer that trains none of
+them; expected the model that is trained, of which this is the average. Pass that one, and the average in
+also=[averaged] if a step of yours updates it."""
 
 
 class Loop:
@@ -88,8 +93,8 @@ class Loop:
         self.train_step = train_step
         self.amp = amp
         self.scaler = scaler
-        self.accumulate = accumulate
-        self.clip_grad_norm = clip_grad_norm
+        self.accumulate = plain(accumulate)
+        self.clip_grad_norm = plain(clip_grad_norm)
         self.also = tuple(also) if isinstance(also, (list, tuple)) else (also,)
         self.metrics = metrics
         self._set_lrs = set_lrs
@@ -221,10 +226,15 @@ class Loop:
             )
         if self.amp not in (None, "fp16", "bf16"):
             raise InputError(f'Got amp={self.amp!r}; expected None, "fp16" or "bf16".')
-        if isinstance(self.accumulate, bool) or not isinstance(self.accumulate, int) or self.accumulate < 1:
+        if not is_count(self.accumulate, 1):
             raise InputError(f"Got accumulate={self.accumulate!r}; expected a whole number of batches, 1 or more.")
-        if self.clip_grad_norm is not None and not self.clip_grad_norm > 0:
+        if self.clip_grad_norm is not None and not (is_number(self.clip_grad_norm) and self.clip_grad_norm > 0):
             raise InputError(f"Got clip_grad_norm={self.clip_grad_norm!r}; expected a number above 0, or None.")
+        if self.scaler is not None and not all(hasattr(self.scaler, name) for name in ("scale", "step", "update")):
+            raise InputTypeError(
+                f"Got a {type(self.scaler).__name__} as scaler; expected a torch.amp.GradScaler, or None: one is made "
+                'for amp="fp16".'
+            )
         check_loader(self.train_dl)
         if self.valid_dl is not None:
             check_loader(self.valid_dl, "valid_dl")
@@ -249,6 +259,10 @@ class Loop:
                 f"Got a {type(self.loss_fn).__name__} as loss_fn; expected a function of output and target, "
                 "such as torch.nn.functional.cross_entropy."
             )
+        if isinstance(self.model, torch.optim.swa_utils.AveragedModel):
+            own = {id(p) for p in self.model.parameters()}
+            if not any(id(p) in own for group in groups.param_groups(self.optimizers) for p in group["params"]):
+                raise ModelMismatchError(AVERAGED)
         groups.check_belongs([self.model, self.loss_fn, *self.also], self.optimizers)
         devices = {str(p.device) for p in self.model.parameters()}
         if len(devices) > 1 and self.loss_step is None:

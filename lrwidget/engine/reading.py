@@ -39,6 +39,10 @@ NO_LOSS = """Got no loss_fn, and {model} returned {output}; expected a model tha
 number, an object with .loss, or a mapping with "loss". Pass loss_fn, or loss_step=lambda model, batch: ..."""
 
 
+OPAQUE = """Got a batch of type {kind}, which was passed on as it is, and was not understood: {error}. Expected a
+tensor, a tuple or list of inputs and target, a mapping, a dataclass, or an object that {model}.forward takes, with its
+target in .labels, .target or .y. Pass loss_step=lambda model, batch: ... that takes it apart and returns the loss."""
+
 class Reading:
     """Reads batches for one model and loss: `reading(batch) -> loss`, `reading.forward(batch)` for all of it.
 
@@ -66,6 +70,17 @@ class Reading:
         """
         args, kwargs, targets = self._split(batch)
         output = self._model(*args, **kwargs)
+        try:
+            return self._called(args, kwargs, targets)
+        except (TypeError, AttributeError) as error:
+            if not _is_about(batch, error):
+                raise
+            kind, model = type(batch).__name__, type(self._model).__name__
+            raise BatchError(OPAQUE.format(kind=kind, model=model, error=error)) from error
+
+    def _called(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], targets: tuple[Any, ...]
+    ) -> tuple[torch.Tensor, Any, Any]:
         if self._loss_fn is None:
             return own_loss(output, self._model), output, None
         prediction = as_tensor(output) if self._wants_tensor else output
@@ -196,6 +211,12 @@ def as_tensor(output: Any) -> Any:
     if isinstance(output, torch.Tensor):
         return output
     if hasattr(output, "logits"):
+def _is_about(batch: Batch, error: Exception) -> bool:
+    """Whether an error says that somebody did not know what to do with a batch that nobody here took apart."""
+    taken_apart = isinstance(batch, (torch.Tensor, tuple, list, Mapping)) or dataclasses.is_dataclass(batch)
+    return not taken_apart and re.search(rf"\b{re.escape(type(batch).__name__)}\b", str(error)) is not None
+
+
         return output.logits
     if isinstance(output, Mapping):
         return output["logits"] if "logits" in output else next(iter(output.values()))

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from lrwidget.engine.batches import Batches, to_device
-from lrwidget.engine.errors import InputError, LossError
+from lrwidget.engine.errors import InputError, LossError, LRWidgetError
 from lrwidget.engine.protocols import Batch, TrainStep
 from lrwidget.engine.reading import Reading, check_loss
 
@@ -183,7 +183,7 @@ class ExplainedReading:
         try:
             return self._reading(batch)
         except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError) as error:
-            if not hasattr(error, "__notes__") and not isinstance(error, LossError):
+            if not hasattr(error, "__notes__") and not isinstance(error, LRWidgetError):
                 error.add_note(self._reading.explain(batch))
             raise
 

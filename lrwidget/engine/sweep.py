@@ -21,6 +21,7 @@ from lrwidget.engine.errors import InputError, LossError, known_options
 from lrwidget.engine.gradients import gradient_shares
 from lrwidget.engine.groups import lr_ratios
 from lrwidget.engine.loop import Loop, training_mode
+from lrwidget.engine.plain import is_count, is_number, plain
 from lrwidget.engine.preserve import preserved
 from lrwidget.engine.protocols import Loader, LossFn, LossStep, OptimizerLike, TrainStep
 from lrwidget.engine.step import Amp
@@ -60,22 +61,24 @@ class SweepConfig:
     diverge_ratio: float | None = DIVERGE_RATIO
 
     def __post_init__(self) -> None:
+        for name in ("start_lr", "end_lr", "num_steps", "smoothing", "diverge_ratio"):
+            object.__setattr__(self, name, plain(getattr(self, name)))
         for name in ("start_lr", "end_lr"):
             lr = getattr(self, name)
-            if isinstance(lr, bool) or not isinstance(lr, (int, float)) or not (math.isfinite(lr) and lr > 0):
+            if not is_number(lr) or not (math.isfinite(lr) and lr > 0):
                 raise InputError(f"Got {name}={lr!r}; expected a finite number above 0, such as 1e-7.")
         if not self.start_lr < self.end_lr:
             raise InputError(
                 f"Got start_lr={self.start_lr:g} and end_lr={self.end_lr:g}; expected start_lr below end_lr, because "
                 "a sweep goes upwards. Exchange them."
             )
-        if isinstance(self.num_steps, bool) or not isinstance(self.num_steps, int) or self.num_steps < 2:
+        if not is_count(self.num_steps, 2):
             raise InputError(f"Got num_steps={self.num_steps!r}; expected a whole number of steps, 2 or more.")
         if self.mode not in ("exp", "linear"):
             raise InputError(f'Got mode={self.mode!r}; expected "exp" or "linear".')
-        if not 0 <= self.smoothing < 1:
+        if not is_number(self.smoothing) or not 0 <= self.smoothing < 1:
             raise InputError(f"Got smoothing={self.smoothing!r}; expected a share of the sweep, 0 to below 1.")
-        if self.diverge_ratio is not None and not self.diverge_ratio > 0:
+        if self.diverge_ratio is not None and not (is_number(self.diverge_ratio) and self.diverge_ratio > 0):
             raise InputError(f"Got diverge_ratio={self.diverge_ratio!r}; expected a number above 0, or None.")
 
     def lr_at(self, step: int) -> float:

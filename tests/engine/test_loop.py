@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from lrwidget.engine.errors import InputError, InputTypeError
+from lrwidget.engine.errors import InputError, InputTypeError, ModelMismatchError
 from lrwidget.engine.fit import fit
 from lrwidget.engine.loop import Loop
 from lrwidget.engine.plan import one_cycle
@@ -184,6 +184,16 @@ def test_weight_averages_are_given_back() -> None:
     assert swept(Loop(model, optimizer, batches, train_step=step), ema, loaders=(batches,)) == STEPS
     assert swept(Loop(model, optimizer, batches, train_step=step, also=[ema]), ema, loaders=(batches,)) == STEPS
     assert int(ema.n_averaged) == 1
+
+
+def test_an_average_is_swept_when_it_is_what_is_trained_and_else_refused_with_what_to_pass() -> None:
+    model, batches = net(), loader()
+    average = torch.optim.swa_utils.AveragedModel(model)
+    assert swept(Loop(average, adam(average), batches, F.cross_entropy), loaders=(batches,)) == STEPS
+    with pytest.raises(
+        ModelMismatchError, match=r"(?s)^Got an AveragedModel.*expected the model that is.*also="
+    ):
+        Loop(average, adam(model), batches, F.cross_entropy)
 
 
 def test_a_frozen_teacher_named_in_also_is_given_back() -> None:
@@ -534,6 +544,7 @@ def test_a_model_on_two_devices_is_told_to_bring_its_own_forward() -> None:
         ({"loss_step": len, "train_step": len}, InputError, r"Got both loss_step and train_step; expected one"),
         ({"train_step": len, "amp": "fp16"}, InputError, r"Got train_step together with amp"),
         ({"amp": "int8"}, InputError, r"Got amp='int8'; expected None"),
+        ({"scaler": 2.0**16}, InputTypeError, r"Got a float as scaler; expected a torch.amp.GradScaler"),
     ],
 )
 def test_what_is_no_loop_is_refused(arguments: dict[str, Any], kind: type[Exception], said: str) -> None:

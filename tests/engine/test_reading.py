@@ -183,6 +183,48 @@ def test_a_batch_that_nothing_is_in_is_an_error_that_shows_the_other_way(batch: 
     assert "loss_step" in str(error.value)
 
 
+class Opaque:
+    """Knows how to go to a device, and nothing else that anybody here knows of."""
+
+    def __init__(self) -> None:
+        self.pixels, self.classes = X, Y
+
+    def to(self, device: torch.device) -> "Opaque":
+        return self
+
+
+@pytest.mark.parametrize("loss_fn", [absolute, F.mse_loss, None])
+@pytest.mark.parametrize("model", [nn.Linear(2, 1), One()])
+def test_a_batch_that_the_model_cannot_take_as_it_is_is_an_error_that_says_what_to_do(model: Any, loss_fn: Any) -> None:
+    with pytest.raises(BatchError, match=r"(?s)^Got a batch of type Opaque.*Expected a\s.*Pass loss_step=") as error:
+        ExplainedReading(Reading(model, loss_fn))(Opaque())
+    assert "Opaque" in str(error.value.__cause__)
+    assert not hasattr(error.value, "__notes__")
+
+
+def test_a_batch_that_the_model_takes_and_the_loss_does_not_is_told_so_too() -> None:
+    model = nn.Module()
+    model.forward = lambda batch: batch.pixels
+    with pytest.raises(BatchError, match=r"understood: 'Opaque' object has no attribute 'size'"):
+        Reading(model, F.mse_loss)(Opaque())
+
+
+def test_an_error_of_the_model_that_is_not_about_the_batch_stays_as_it_is() -> None:
+    def forward(batch: Opaque) -> Any:
+        return batch.pixels + "one"
+
+    with pytest.raises(TypeError, match="unsupported operand") as error:
+        ExplainedReading(Reading(forward, None))(Opaque())
+    assert not isinstance(error.value, BatchError)
+    assert "lrwidget read the batch Opaque as model(Opaque)" in error.value.__notes__[0]
+
+
+def test_a_batch_that_cannot_be_read_is_one_error_and_not_two() -> None:
+    with pytest.raises(BatchError) as error:
+        ExplainedReading(Reading(One(), absolute))("text")
+    assert error.value.__context__ is None
+
+
 def test_a_mapping_without_a_target_says_which_keys_would_do() -> None:
     with pytest.raises(BatchError, match=r"without a target; expected one of the keys labels, "):
         whole(Two(), {"x": X, "z": Z})

@@ -407,11 +407,18 @@ def test_a_first_loss_that_is_not_finite_is_an_error_and_gives_everything_back()
         {"num_steps": 10.5},
         {"num_steps": True},
         {"mode": "log"},
+        {"num_steps": "100"},
         {"smoothing": 1.0},
+        {"smoothing": "little"},
+        {"smoothing": None},
         {"diverge_ratio": 0},
+        {"diverge_ratio": "never"},
+        {"diverge_ratio": True},
         {"amp": "fp8"},
         {"accumulate": 0},
+        {"accumulate": 1.5},
         {"clip_grad_norm": -1.0},
+        {"clip_grad_norm": "1"},
     ],
 )
 def test_a_range_or_option_that_cannot_be_is_refused_by_name(options: dict[str, Any]) -> None:
@@ -419,6 +426,32 @@ def test_a_range_or_option_that_cannot_be_is_refused_by_name(options: dict[str, 
     with pytest.raises(InputError) as error:
         range_test(model, adam(model), loader(), F.cross_entropy, **options)
     assert any(name in message(error) for name in options)
+
+
+def test_numbers_of_numpy_are_as_good_as_pythons() -> None:
+    config = SweepConfig(
+        start_lr=np.float32(1e-6),
+        end_lr=np.logspace(-3, 0, 4)[-1],
+        num_steps=np.arange(7)[-1],
+        smoothing=np.float64(0.2),
+        diverge_ratio=np.float32(3),
+    )
+    assert config == SweepConfig(
+        start_lr=float(np.float32(1e-6)), end_lr=1.0, num_steps=6, smoothing=0.2, diverge_ratio=3.0
+    )
+    assert {type(getattr(config, name)) for name in ("start_lr", "end_lr", "smoothing", "diverge_ratio")} == {float}
+    assert type(config.num_steps) is int
+    model = net()
+    curve = range_test(
+        model,
+        adam(model),
+        loader(),
+        F.cross_entropy,
+        num_steps=np.int64(4),
+        accumulate=np.int32(2),
+        clip_grad_norm=np.float32(1),
+    )
+    assert len(curve) == 4
 
 
 @pytest.mark.parametrize(("option", "meant"), [("num_it", "num_steps"), ("step_mode", "mode"), ("end_rl", "end_lr")])
