@@ -1,5 +1,7 @@
 """Every notebook runs from top to bottom, without a browser, and shows pictures where it has a widget."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import nbformat
@@ -41,6 +43,28 @@ def test_notebook_runs_and_shows_pictures(path: Path) -> None:
     warned = [output.text for output in outputs(notebook) if output.get("name") == "stderr"]
     assert not warned, "a reader would wonder what this is"
     assert any("image/png" in output.get("data", {}) for output in outputs(notebook)), "no picture in any output"
+
+
+@pytest.mark.notebook
+@pytest.mark.parametrize("tool", ["nbconvert", "papermill"])
+def test_the_quickstart_runs_without_a_person_and_ends_with_pictures_of_what_it_found(
+    tool: str, tmp_path: Path
+) -> None:
+    """As a scheduler or a build runs it: sweeps and runs are over when their cells are, because nobody could wait."""
+    source, executed = NOTEBOOKS / "1-quickstart.ipynb", tmp_path / "executed.ipynb"
+    command = {
+        "nbconvert": ["nbconvert", "--to", "notebook", "--execute", f"--output={executed}", str(source)],
+        "papermill": ["papermill", "--no-progress-bar", f"--cwd={NOTEBOOKS}", str(source), str(executed)],
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", *command[tool]], capture_output=True, text=True, timeout=240, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = outputs(nbformat.read(executed, as_version=4))
+    assert not [output for output in found if output.output_type == "error"]
+    pictures = [output.data for output in found if "lrwidget-picture" in output.get("data", {}).get("text/html", "")]
+    assert [data["text/plain"].partition(".")[0] for data in pictures] == ["Loss over learning rate", "Loss over steps"]
+    assert all("image/png" in data for data in pictures)
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)

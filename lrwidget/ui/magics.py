@@ -9,6 +9,7 @@ from IPython.core.magic import Magics, line_magic, magics_class
 
 from lrwidget.engine.errors import InputError, InputTypeError, unknown_option
 from lrwidget.engine.sweep import SweepConfig
+from lrwidget.ui.kernel import current_kernel
 from lrwidget.ui.namespace import ROLES, Found, evaluate, find_missing, find_validation
 from lrwidget.ui.widget import LRWidget, attach
 
@@ -89,9 +90,13 @@ class LRMagics(Magics):
         widget = attach(*(found[role].value for role in ROLES), **how)
         if len(found) > len(given):
             widget.state.title += f" · {_taken(found, given)}"
-        widget.show()
+        words = current_kernel() is None  # which do not grow with the curve
+        if not words:
+            widget.show()
         if not no_sweep:
             widget.sweep(**sweep)
+        if words:
+            widget.show()
         return widget
 
 

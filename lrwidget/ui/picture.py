@@ -36,9 +36,10 @@ STYLE = f"""<style>
 .jp-OutputArea-child:has(> .jupyter-widgets):not(:has(> .jupyter-widgets *)):has(+ * .{PICTURE_CLASS}) {{
   display: none;
 }}
+.output_container:has(.lrwidget) + .output_container:has(.{PICTURE_CLASS}) {{ display: none; }}
 </style>"""
 """A live widget has elements inside; one without a model has only the words that say so. Browsers drop a rule with a
-`:has` inside of a `:has`."""
+`:has` inside of a `:has`. The second rule is for VS Code."""
 
 
 class Picture:

@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -129,6 +131,15 @@ def test_it_gives_the_widget_and_its_sweep_is_over_where_there_is_no_kernel(note
     assert len(w.curve) == 20
 
 
+def test_where_no_widget_can_be_shown_it_says_in_words_what_the_sweep_found_and_once(notebook: Notebook) -> None:
+    said = notebook.run("%lrfind model optimizer train_dl loss_fn --num-steps 20")
+    w = notebook["_"]
+    assert said.count("lrwidget: Sequential · AdamW · 1 group") == 1
+    assert f"{w.curve.note} The model is as it was before." in said
+    assert str(w.advice) in said
+    assert "A picture of the result" not in said
+
+
 def test_bare_it_finds_all_four_and_says_which_it_took(notebook: Notebook) -> None:
     notebook.run("w = %lrfind --no-sweep")
     title = notebook["w"].state.title
@@ -239,3 +250,30 @@ def test_an_error_of_the_users_own_code_has_its_own_traceback(notebook: Notebook
     seen = notebook.fail("%lrfind model optimizer train_dl broken")
     assert "AttributeError: 'Tensor' object has no attribute 'nonsense'" in seen
     assert "return output.nonsense()" in seen
+
+
+def test_in_a_terminal_all_of_it_works_in_words_and_with_matplotlib(tmp_path: Path) -> None:
+    """`ipython script.ipy`: magics, the widget as the last expression of a cell, a figure."""
+    script = tmp_path / "script.ipy"
+    script.write_text(
+        f"{SETUP}\n%load_ext lrwidget\nw = %lrfind model optimizer train_dl loss_fn --num-steps 20\n"
+        "w.show()\nw.max_lr = 3e-3\nw.fine_tune(epochs=1)\nprint(w)\nprint(w.history)\n"
+        "w.curve.plot().savefig('curve.png')\nw.close()\nfrom IPython.display import display\ndisplay(w)\n"
+    )
+    command = [sys.executable, "-m", "IPython", "--HistoryManager.enabled=False", "--colors=NoColor"]
+    done = subprocess.run(
+        [*command, f"--ipython-dir={tmp_path}", str(script)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = done.stdout + done.stderr
+    assert said.count("w.sweep() sweeps") == 2  # %lrfind, and w.show()
+    assert "<LRWidget Sequential · AdamW · 1 group: idle; all layers 0.003>" in said
+    assert said.rstrip().endswith("<LRWidget Sequential · AdamW · 1 group: closed; all layers 0.003>")
+    for nonsense in ("Traceback", "Warning", "not found", "VBox(", "A picture of the result"):
+        assert nonsense not in said
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
