@@ -32,7 +32,7 @@ class LayerGroup:
     Attributes:
         name: unique among the groups of one split: "stem", "body", "head"; with `per_layer`, the layer's path.
         part: the part of the network it belongs to; the same as `name` unless `per_layer`.
-        layers: dotted paths of the modules in it, in model order.
+        layers: dotted paths of the modules in it, and of parameters that stand beside modules, in model order.
         parameters: theirs, each once.
     """
 
@@ -104,8 +104,10 @@ def layer_groups(
 
     Args:
         model: any module; wrappers such as DDP and compiled models are looked through.
-        n: how many groups, 1 or more, when `by` does not say; default 3: stem, body and head. The head is the last
-            block; the rest is cut between blocks into parts of similar depth.
+        n: how many groups, 1 or more, when `by` does not say; default 3: stem, body and head. The head is what is
+            called `fc`, `head`, `classifier`, `lm_head` or the like, wherever it is defined, else the last block; the
+            rest is cut between blocks into parts of similar depth, in the order in which the model defines them.
+            The model's own parameters, such as `cls_token`, are in the stem.
         by: the layers of each group by name (`["stem", "layer", ...]`, where a name stands for every layer whose path
             it begins, and `...` for the rest), as a mapping to name the groups as well, or a function of the model.
         per_layer: one group per layer, so that LRs can rise inside a part, too; default False.
@@ -176,7 +178,7 @@ def _by_name(names: Names, layers: Sequence[Layer]) -> dict[str, tuple[Layer, ..
         elif rest is not None:
             groups[rest].append(layer)
         else:
-            homeless.append(layer.path or "the model's own parameters")
+            homeless.append(layer.path)
     known = ", ".join(layer.path for layer in layers[:8]) + (", …" if len(layers) > 8 else "")
     for entry, group in zip(entries, groups, strict=True):
         if not group:
@@ -206,7 +208,7 @@ def _by_function(split: Any, layers: Sequence[Layer]) -> dict[str, tuple[Layer, 
     for layer in layers:
         missing = [p for p in layer.parameters if id(p) not in home]
         if missing:
-            raise InputError(f"Got groups without {layer.path or 'the model itself'}; expected every layer in one.")
+            raise InputError(f"Got groups without {layer.path}; expected every layer in one.")
         for index in sorted({home[id(p)] for p in layer.parameters}):
             own = tuple(p for p in layer.parameters if home[id(p)] == index)
             groups[index].append(Layer(layer.path, own, layer.depth))
@@ -245,4 +247,4 @@ def _singles(part: str, layers: Sequence[Layer]) -> Iterator[LayerGroup]:
     blocks = [Block(nn.Identity(), layer.path, (layer,)) for layer in layers]
     for block in joined(blocks):
         leader = next((layer for layer in block if layer.depth), block[0])
-        yield _group(leader.path or part, part, block)
+        yield _group(leader.path, part, block)

@@ -149,10 +149,114 @@ def test_tokens_and_tables_belong_to_the_stem_and_the_last_norm_to_the_block_bef
     model = ViT()
     found = layer_groups(model)
     assert covers(model, found)
-    assert found[0].layers[:2] == ("", "patch_embed")
+    assert found[0].layers[:3] == ("cls_token", "pos_embed", "patch_embed")
     assert found[1].layers[-1] == "norm"
     assert found[2].layers == ("head",)
     assert tops(found, 2)[1][:3] == ["blocks.3", "blocks.4", "blocks.5"]
+
+
+class HeadFirst(nn.Module):
+    """Defines its head before everything else, as people do who list what they configure first."""
+
+    def __init__(self, head: str = "head") -> None:
+        super().__init__()
+        setattr(self, head, nn.Linear(8, 3))
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, 8))
+        self.patch = nn.Conv2d(3, 8, 4)
+        self.blocks = nn.Sequential(*(nn.TransformerEncoderLayer(8, 2, 16) for _ in range(4)))
+        self.norm = nn.LayerNorm(8)
+
+
+class Backbone(nn.Module):
+    """A wrapper around one model."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.backbone = model
+
+
+@pytest.mark.parametrize("head", ["head", "fc", "classifier", "lm_head", "seg_head", "score"])
+@pytest.mark.parametrize("wrap", [lambda model: model, Backbone])
+def test_a_head_that_is_defined_first_is_the_head_all_the_same(head: str, wrap: Any) -> None:
+    model = wrap(HeadFirst(head))
+    prefix = "backbone." if isinstance(model, Backbone) else ""
+    for n in (2, 3, 5):
+        found = layer_groups(model, n)
+        assert covers(model, found)
+        assert found[-1].layers == (f"{prefix}{head}",)
+        assert found[0].layers[:2] == (f"{prefix}cls_token", f"{prefix}patch")
+    assert found[-2].layers[-1] == f"{prefix}norm"
+    assert [group.name for group in layer_groups(model, per_layer=True)][-1] == f"{prefix}{head}"
+
+
+def test_a_head_with_a_tail_beside_it_and_one_in_a_sequential_stand_where_they_are() -> None:
+    layers = {"head": nn.Linear(2, 2), "body": nn.Linear(2, 2), "tail": nn.Linear(2, 2)}
+    restoring = nn.Module()
+    for name, layer in layers.items():
+        restoring.add_module(name, layer)
+    assert [group.layers for group in layer_groups(restoring)] == [("head",), ("body",), ("tail",)]
+    row = nn.Sequential()
+    for name in ("classifier", "body", "last"):
+        row.add_module(name, nn.Linear(2, 2))
+    assert [group.layers for group in layer_groups(row)] == [("classifier",), ("body",), ("last",)]
+
+
+def test_a_head_is_kept_whole_as_long_as_the_rest_can_be_cut() -> None:
+    model = nn.Module()
+    model.classifier = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2))
+    model.first, model.second = nn.Linear(4, 4), nn.Linear(4, 4)
+    assert [group.layers for group in layer_groups(model)] == [
+        ("first",),
+        ("second",),
+        ("classifier.0", "classifier.1", "classifier.2", "classifier.3"),
+    ]
+    found = layer_groups(model, 4)
+    assert covers(model, found)
+    assert [group.layers for group in found][-1] == ("classifier.3",)
+
+
+def test_a_head_that_is_tied_leaves_its_weight_to_the_stem_wherever_it_is_defined() -> None:
+    model = nn.Module()
+    model.lm_head = nn.Linear(8, 20, bias=False)
+    model.wte = nn.Embedding(20, 8)
+    model.wte.weight = model.lm_head.weight
+    model.h = nn.ModuleList(BertLayer() for _ in range(3))
+    found = layer_groups(model)
+    assert covers(model, found)
+    assert found[0].layers[0] == "wte"
+    assert tops(found, 2)[-1] == ["h.2"]
+
+
+def test_parameters_beside_layers_go_by_their_own_names_and_with_what_follows_them() -> None:
+    model = nn.Module()
+    model.conv = nn.Conv2d(3, 3, 3)
+    model.vit = ViT()
+    model.fc = nn.Linear(3, 2)
+    found = layer_groups(model, per_layer=True)
+    assert covers(model, found)
+    assert [group.layers for group in found][1] == ("vit.cls_token", "vit.pos_embed", "vit.patch_embed")
+    attention = next(group for group in found if "vit.blocks.2.self_attn" in group.layers)
+    assert attention.layers == ("vit.blocks.2.self_attn",)
+    assert len(attention.parameters) == 4
+    chosen = layer_groups(model, by={"tokens": ["vit.cls_token", "vit.pos_embed"], "rest": ...})
+    assert chosen[0].layers == ("vit.cls_token", "vit.pos_embed")
+
+
+def test_a_model_of_nothing_but_its_own_weights_is_cut_between_them() -> None:
+    class ByHand(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            for i in (1, 2, 3):
+                self.register_parameter(f"w{i}", nn.Parameter(torch.zeros(4, 4)))
+                self.register_parameter(f"b{i}", nn.Parameter(torch.zeros(4)))
+
+    model = ByHand()
+    found = layer_groups(model)
+    assert covers(model, found)
+    assert [group.layers for group in found] == [("w1", "b1"), ("w2", "b2"), ("w3", "b3")]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    regroup(optimizer, found)
+    assert [len(group["params"]) for group in optimizer.param_groups] == [2, 2, 2]
 
 
 def test_a_classifier_of_several_layers_is_the_head() -> None:

@@ -190,9 +190,7 @@ def test_an_average_is_swept_when_it_is_what_is_trained_and_else_refused_with_wh
     model, batches = net(), loader()
     average = torch.optim.swa_utils.AveragedModel(model)
     assert swept(Loop(average, adam(average), batches, F.cross_entropy), loaders=(batches,)) == STEPS
-    with pytest.raises(
-        ModelMismatchError, match=r"(?s)^Got an AveragedModel.*expected the model that is.*also="
-    ):
+    with pytest.raises(ModelMismatchError, match=r"(?s)^Got an AveragedModel.*expected the model that is.*also="):
         Loop(average, adam(model), batches, F.cross_entropy)
 
 
