@@ -18,6 +18,7 @@ from lrwidget.ui.curve_marks import CurveMarks, KeptMarks, common_range
 from lrwidget.ui.ground import DoubleClick, Ground
 from lrwidget.ui.markers import Drag, Markers
 from lrwidget.ui.palette import FAINT, axis, close_all, figure, put, put_axis, unit_scale
+from lrwidget.ui.settling import SettlingRange
 from lrwidget.ui.suggestion_marks import LANE, NAME_SIZE, SuggestionMarks
 
 if TYPE_CHECKING:
@@ -105,8 +106,8 @@ class LossChart:
         )
         self._drag = Drag(on_drag, on_drop, self._second_click, refresh_s, clock)
         self._markers = self._markers_of([])
-        self._fitted = self._held_range = (0.0, 0.0)
-        self._held_points = 0
+        self._fitted = (0.0, 0.0)
+        self._settling = SettlingRange()
         self._x_axis = axis(self._x, lr_label(1))
         self._y_axis = axis(self._loss, "loss", side="left", visible=False)
         self.figure = figure(
@@ -187,25 +188,18 @@ class LossChart:
     def _fit_loss(self, live: bool, points: int) -> None:
         """Fit the loss axis around the curves, between the rows of handles below and of suggestions above.
 
-        While a sweep runs the axis holds still as long as the curve fills half of it, so that it settles.
+        While a sweep runs the axis settles; when it has ended they fit.
         """
+        if not live:
+            self._settling = SettlingRange()  # The next sweep is another.
         wanted = self._wanted_losses(live)
+        put(self._y_axis, visible=wanted is not None)
         if wanted is None:
-            put(self._y_axis, visible=False)
             return
-        low, high = wanted
-        bottom, top = self._held_range
-        settled = points >= self._held_points and bottom <= low and high <= top and high - low > 0.5 * (top - bottom)
-        if live and settled:
-            low, high = bottom, top
-        elif live:
-            spare = 0.25 * (high - low)
-            low, high = low - spare, high + spare
-        self._held_range, self._held_points = (low, high), points
+        low, high = self._settling.fit(*wanted, points) if live else wanted
         below, above = self._markers.height, LANE * self._suggestions.rows
         span = (high - low) / (1 - below - above)
         put_axis(self._y_axis, round_ticks(low, high), min=low - below * span, max=high + above * span)
-        put(self._y_axis, visible=True)
 
     def _wanted_losses(self, live: bool) -> tuple[float, float] | None:
         own = self._curve.range

@@ -1,15 +1,22 @@
 """The chart of a sweep: what it shows of a state, and what it tells of a pointer."""
 
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import combinations, pairwise
 from typing import Any
 
+import comm
 import ipywidgets
 import numpy as np
 import pytest
+from comm.base_comm import BaseComm
 
-from lrwidget.engine.curve import LossCurve, StopReason
+from lrwidget.engine.curve import LossCurve, StopReason, beta_for
 from lrwidget.engine.suggest import Advice, Suggestion
 from lrwidget.ui.chart import LossChart
 from lrwidget.ui.palette import js_key
+from tests.ui.kept_sweeps import kept
 from tests.ui.states import LRS, a_curve, a_state, an_advice
 
 INSTANCES = ipywidgets.widgets.widget._instances
@@ -25,6 +32,7 @@ class Listener:
             on_pick_max=lambda lr: self.told.append(("max", lr)),
             on_drag=lambda index, lr: self.told.append(("drag", index, lr)),
             on_drop=lambda index, lr: self.told.append(("drop", index, lr)),
+            on_reset=lambda: self.told.append(("reset",)),
             refresh_s=refresh_s,
             clock=lambda: self.now,
         )
@@ -49,6 +57,19 @@ class Listener:
         return self.marks("Lines")[3]
 
     @property
+    def others(self) -> list[Any]:
+        """Lines of kept sweeps beside the chosen one."""
+        return [line for line in self.marks("Lines")[4:] if line.visible]
+
+    @property
+    def names(self) -> Any:
+        """The names at those lines."""
+        return self.marks("Label")[-1]
+
+    def label(self, text: str) -> Any:
+        return next(mark for mark in self.marks("Label") if text in str(mark.text))
+
+    @property
     def texts(self) -> list[str]:
         return [str(text) for label in self.marks("Label") if label.visible for text in label.text]
 
@@ -65,6 +86,12 @@ def message(mark: Any, event: str, lr: float) -> None:
 
 def click(mark: Any, lr: float) -> None:
     mark._handle_custom_msg({"event": "element_click", "data": {"x": lr, "y": 0.1, "index": 0}}, [])
+
+
+def tap(handle: Any, lr: float) -> None:
+    """A click on a handle that does not move it."""
+    message(handle, "drag_start", lr)
+    message(handle, "drag_end", lr)
 
 
 def click_column(ground: Any, index: int) -> None:
@@ -280,6 +307,241 @@ def test_a_curve_that_cannot_answer_says_why(screen: Listener) -> None:
     assert not len(screen.ticks.x)
 
 
+def test_a_label_hangs_where_no_other_marker_is(screen: Listener) -> None:
+    screen.chart.render(a_state(lrs=(1e-5, 3e-2, 0.1)))
+    sides = [screen.label(name).align for name in ("stem", "body", "head")]
+    assert sides == ["start", "end", "start"]
+
+
+def test_labels_of_markers_at_one_place_hang_alike(screen: Listener) -> None:
+    screen.chart.render(a_state(lrs=(1e-3, 1e-3, 1e-3)))
+    assert {screen.label(name).align for name in ("stem", "body", "head")} == {"start"}
+
+
+def test_the_marker_of_a_frozen_group_is_hollow_and_says_so(screen: Listener) -> None:
+    screen.chart.render(a_state(frozen=(True, False, False)))
+    still, moving = screen.handles[:2]
+    lines = screen.marks("OHLC")
+    assert screen.label("stem").text[0] == "stem  3e-5 · frozen"
+    assert still.stroke == lines[0].stroke
+    assert still.colors[0].startswith("var(--jp-layout-color0") and moving.colors[0] == lines[1].stroke
+    assert lines[0].opacities[0] < lines[1].opacities[0]
+    screen.chart.render(a_state())
+    assert still.colors[0] == lines[0].stroke and "frozen" not in "".join(screen.texts)
+
+
+def real_looking(points: int, up_to: int, **extras: Any) -> LossCurve:
+    """The first points of a sweep with noise that grows, as its losses do, towards the end."""
+    lrs = np.geomspace(1e-7, 10, points)
+    x = np.log10(lrs)
+    noise = np.random.default_rng(1).standard_normal(points) * 0.1 * (1 + np.exp(2 * (x + 0.5)))
+    losses = 2.3 - 1.6 / (1 + np.exp(-2 * (x + 3))) + np.exp(5 * (x + 0.2)) + noise
+    return LossCurve(lrs[:up_to], losses[:up_to], beta=beta_for(points), num_steps=points, stop_reason=None, **extras)
+
+
+@pytest.mark.parametrize("others", [(), ("a", "b")], ids=["alone", "beside others"])
+def test_the_loss_axis_changes_rarely_while_a_long_sweep_runs(screen: Listener, others: tuple[str, ...]) -> None:
+    scale = screen.chart.figure.axes[1].scale
+    ranges = []
+    sweeps = kept(*others)
+    for points in np.linspace(100, 9000, 100).astype(int).tolist():
+        screen.chart.render(a_state(phase="sweeping", curve=real_looking(10_000, points), sweeps=sweeps))
+        ranges.append((scale.min, scale.max))
+    assert sum(before != after for before, after in pairwise(ranges)) <= 6
+
+
+# Other sweeps ----------------------------------------------------------------------------------------------------
+
+
+def show(screen: Listener, sweeps: Any, chosen: int | None, **traits: Any) -> None:
+    """As the session does: the curve and the advice are those of the chosen sweep."""
+    if chosen is not None:
+        traits = {"curve": sweeps[chosen].curve, "advice": sweeps[chosen].advice, **traits}
+    screen.chart.render(a_state(sweeps=sweeps, chosen=chosen, **traits))
+
+
+def test_the_other_kept_sweeps_are_thinner_lines_with_their_names(screen: Listener) -> None:
+    sweeps = kept("small batch", "big batch", "warm start")
+    show(screen, sweeps, chosen=1)
+    body = screen.marks("Lines")[2]
+    assert len(screen.others) == 2
+    assert all(line.stroke_width < body.stroke_width for line in screen.others)
+    assert list(screen.names.text) == ["small batch", "warm start"]
+    assert screen.names.colors == [line.colors[0] for line in screen.others]
+
+
+def test_the_line_of_another_sweep_is_its_smoothed_loss_in_at_most_300_points(screen: Listener) -> None:
+    sweeps = kept("a", "b", points=20_000, last=1e-2, noise=0.1)
+    show(screen, sweeps, chosen=0)
+    (line,) = screen.others
+    curve = sweeps[1].curve
+    assert 100 < len(line.x) <= 300
+    np.testing.assert_array_equal(line.y, curve.smoothed[np.searchsorted(curve.lrs, line.x)])
+
+
+def test_lines_differ_by_more_than_colour(screen: Listener) -> None:
+    show(screen, kept("a", "b", "c"), chosen=None)
+    assert len({line.line_style for line in screen.others}) == 3
+    assert len({line.colors[0] for line in screen.others}) == 3
+
+
+def test_while_a_sweep_runs_all_kept_ones_are_beside_it(screen: Listener) -> None:
+    sweeps = kept("a", "b")
+    show(screen, sweeps, chosen=None, phase="sweeping", curve=a_curve(30, last=1e-4, stop_reason=None))
+    assert list(screen.names.text) == ["a", "b"]
+    show(screen, sweeps, chosen=None, phase="sweeping", curve=None)
+    assert len(screen.others) == 2 and not any("Press Sweep" in text for text in screen.texts)
+
+
+def test_points_of_other_sweeps_are_sent_once(screen: Listener) -> None:
+    sweeps = kept("a", "b", "c")
+    show(screen, sweeps, chosen=None)
+    sent: list[Any] = []
+    for line in screen.others:
+        line.observe(sent.append, ["x", "y"])
+    first = list(screen.others)
+    for chosen in (0, 1, 2, None):
+        show(screen, sweeps, chosen=chosen)
+    assert screen.others == first and not sent
+
+
+def test_a_new_name_moves_no_line(screen: Listener) -> None:
+    sweeps = kept("a", "b")
+    show(screen, sweeps, chosen=0)
+    lines = list(screen.others)
+    show(screen, (sweeps[0], replace(sweeps[1], name="<b>new</b>")), chosen=0)
+    assert screen.others == lines
+    assert list(screen.names.text) == ["<b>new</b>"]  # a label of an SVG, where a text is a text
+
+
+def test_a_removed_sweep_is_gone_and_its_line_is_closed(screen: Listener) -> None:
+    sweeps = kept("a", "b", "c")
+    show(screen, sweeps, chosen=2)
+    gone, stays = screen.others
+    show(screen, sweeps[1:], chosen=1)
+    assert screen.others == [stays] and gone.comm is None
+    assert list(screen.names.text) == ["b"]
+
+
+def test_a_sweep_that_comes_or_goes_does_not_draw_the_markers_anew(screen: Listener) -> None:
+    sweeps = kept("a", "b")
+    show(screen, sweeps[:1], chosen=0)
+    before = screen.chart.figure.marks.index(screen.handles[-1])
+    marks = screen.chart.figure.marks[: before + 1]
+    show(screen, sweeps, chosen=1)
+    assert screen.chart.figure.marks[: before + 1] == marks  # the browser keeps what comes before the first difference
+    show(screen, sweeps[:1], chosen=0)
+    assert screen.chart.figure.marks[: before + 1] == marks
+
+
+def test_the_axes_hold_the_other_sweeps_as_well(screen: Listener) -> None:
+    lrs = np.geomspace(1e-9, 1e-4, 50)
+    low = replace(kept("low")[0], curve=LossCurve(lrs, np.linspace(1.5, 0.5, 50)))
+    sweeps = (*kept("a"), low)
+    show(screen, sweeps, chosen=0)
+    lr_scale, loss_scale = (axis.scale for axis in screen.chart.figure.axes)
+    assert lr_scale.min == 1e-9
+    assert loss_scale.min < low.curve.smoothed.min()
+
+
+def test_a_far_away_sweep_leaves_the_chosen_one_a_third_of_the_height(screen: Listener) -> None:
+    sweeps = kept("a", "b", last=1e-2)
+    far = replace(sweeps[1], curve=LossCurve(sweeps[1].curve.lrs, sweeps[1].curve.losses + 1000))
+    show(screen, (sweeps[0],), chosen=0, advice=None)
+    scale = screen.chart.figure.axes[1].scale
+    alone = scale.max - scale.min
+    show(screen, (sweeps[0], far), chosen=0, advice=None)
+    assert scale.max - scale.min <= 3 * alone
+    assert not len(screen.names.x)  # no name without its line
+
+
+def test_how_high_another_sweep_diverged_is_worth_no_height(screen: Listener) -> None:
+    calm, wild = kept("calm", last=1e-2)[0], kept("wild", stop_reason=StopReason.DIVERGED)[0]
+    show(screen, (calm, wild), chosen=0, advice=None)
+    assert screen.chart.figure.axes[1].scale.max < 3 < wild.curve.smoothed.max()
+
+
+def test_names_of_sweeps_that_end_alike_do_not_cover_each_other(screen: Listener) -> None:
+    show(screen, kept("one", "two", "three", last=1e-2), chosen=None)
+    loss_scale = screen.chart.figure.axes[1].scale
+    x = np.log10(screen.names.x) / 8 * 700
+    y = screen.names.y / (loss_scale.max - loss_scale.min) * 270
+    assert len(x) == 3
+    for one, other in combinations(range(3), 2):
+        assert abs(x[one] - x[other]) > 6 * len("one") or abs(y[one] - y[other]) > 12
+
+
+def test_another_sweep_may_be_of_one_point_or_without_a_finite_loss(screen: Listener) -> None:
+    whole = kept("a")[0]
+    one = replace(whole, name="one", curve=LossCurve([1e-3], [1.0]))
+    none = replace(whole, name="none", curve=LossCurve([1e-3, 1e-2], [np.nan, np.inf]))
+    show(screen, (whole, one, none), chosen=0)
+    show(screen, (one, none), chosen=None)
+    scale = screen.chart.figure.axes[1].scale
+    assert scale.min < 1 < scale.max
+    assert list(screen.names.text) == ["one"]
+
+
+# What it costs ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def wire(monkeypatch: pytest.MonkeyPatch) -> "Wire":
+    wire = Wire()
+    monkeypatch.setattr(comm, "create_comm", wire.open)
+    return wire
+
+
+class Wire:
+    """What goes from widgets to the browser: bytes since they were last counted."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+
+    def open(self, **options: Any) -> BaseComm:
+        send = self._send
+
+        class Sender(BaseComm):
+            def publish_msg(self, msg_type: str, data: Any = None, buffers: Any = None, **_: Any) -> None:
+                send(data, buffers or ())
+
+        return Sender(**options)
+
+    def _send(self, data: Any, buffers: Any) -> None:
+        self._bytes += len(json.dumps(data)) + sum(memoryview(buffer).nbytes for buffer in buffers)
+
+    def count(self, act: Callable[[], object]) -> int:
+        """How many bytes an act sends."""
+        self._bytes = 0
+        act()
+        return self._bytes
+
+
+def test_no_update_of_a_long_sweep_beside_three_others_is_above_30_kB(wire: Wire) -> None:
+    screen = Listener()
+    sweeps = kept("a", "b", "c", points=10_000, noise=0.1)
+    screen.chart.render(a_state())
+    assert wire.count(lambda: show(screen, sweeps, chosen=None, phase="sweeping")) < 30_000
+    state = a_state(phase="sweeping", sweeps=sweeps)
+    sizes = []
+    for points in np.linspace(2, 10_000, 60).astype(int).tolist():
+        state.curve = real_looking(10_000, points)
+        sizes.append(wire.count(lambda: screen.chart.render(state)))
+    assert 10_000 < max(sizes) < 30_000
+    # The others lie there already: beside them an update costs what it does alone.
+    last = sizes[-1]
+    assert 4 * 8 * 500 < last < 4 * 8 * 600 + 2000
+    assert wire.count(lambda: screen.chart.render(state)) == 0
+
+
+def test_choosing_another_sweep_is_no_more_than_an_update(wire: Wire) -> None:
+    screen = Listener()
+    sweeps = kept("a", "b", "c", points=10_000, noise=0.1)
+    show(screen, sweeps, chosen=0)
+    assert wire.count(lambda: show(screen, sweeps, chosen=1)) < 35_000
+    assert wire.count(lambda: show(screen, sweeps, chosen=0)) < 30_000
+
+
 # What it tells ---------------------------------------------------------------------------------------------------
 
 
@@ -372,6 +634,65 @@ def test_a_click_anywhere_picks_the_lr_that_is_there(screen: Listener, curve: Lo
     assert ground.column[1] / ground.column[0] < a_pixel**2
 
 
+def test_a_double_click_picks_and_then_resets(screen: Listener) -> None:
+    click_column(screen.ground, 250)
+    screen.now += 0.3
+    click_column(screen.ground, 251)
+    assert [kind for kind, *_ in screen.told] == ["max", "reset"]
+    screen.now += 0.1
+    click_column(screen.ground, 251)  # a third is a first again
+    assert [kind for kind, *_ in screen.told] == ["max", "reset", "max"]
+
+
+@pytest.mark.parametrize(("later", "column"), [(0.5, 250), (0.3, 280), (0.3, 220)], ids=["late", "right", "left"])
+def test_two_clicks_that_are_no_double_click_pick_twice(screen: Listener, later: float, column: int) -> None:
+    click_column(screen.ground, 250)
+    screen.now += later
+    click_column(screen.ground, column)
+    assert [kind for kind, *_ in screen.told] == ["max", "max"]
+
+
+def test_the_second_click_may_meet_the_handle_that_the_first_one_brought(screen: Listener) -> None:
+    click_column(screen.ground, 250)
+    lr = screen.told[0][1]
+    screen.chart.render(a_state(lrs=(lr / 100, lr / 10, lr)))
+    screen.now += 0.3
+    tap(screen.handles[2], lr)
+    assert [kind for kind, *_ in screen.told] == ["max", "reset"]
+
+
+def test_a_double_click_is_told_by_its_place_also_when_the_axis_moved_between(screen: Listener) -> None:
+    click_column(screen.ground, 10)
+    screen.chart.render(a_state(lrs=(1e-9, 1e-8, 1e-7)))
+    screen.now += 0.3
+    click_column(screen.ground, 10)
+    assert [kind for kind, *_ in screen.told] == ["max", "reset"]
+
+
+def test_a_drag_between_two_clicks_makes_no_double_click_of_a_handle(screen: Listener) -> None:
+    tap(screen.handles[0], 3e-5)
+    screen.now += 0.1
+    screen.drag(0, 4e-5)
+    message(screen.handles[0], "drag_end", lr=3e-5)
+    assert [kind for kind, *_ in screen.told] == ["drag", "drop"]
+
+
+def test_markers_that_one_takes_along_follow_the_state_and_the_held_one_the_hand(screen: Listener) -> None:
+    for share in (0.5, 0.1, 1e-3):  # in the end the first one is beyond the axis
+        screen.drag(2, 3e-3 * share)
+        browser_writes_x(screen.handles[2], 2.9e-3 * share)  # the pointer has moved on
+        screen.chart.render(a_state(lrs=tuple(lr * share for lr in LRS), together=True))
+        held, others = screen.handles[2], screen.handles[:2]
+        assert [handle.x[0] for handle in others] == [lr * share for lr in LRS[:2]]
+        assert held.x[0] == 2.9e-3 * share
+    scale = screen.chart.figure.axes[0].scale
+    assert scale.min == 1e-7 > screen.handles[0].x[0]
+    assert "stem" not in "".join(screen.texts) and "head" in "".join(screen.texts)
+    message(screen.handles[2], "drag_end", lr=3e-6)
+    screen.chart.render(a_state(lrs=tuple(lr * 1e-3 for lr in LRS), together=True))
+    assert scale.min == pytest.approx(3e-8) and "stem" in "".join(screen.texts)
+
+
 def test_what_takes_the_clicks_is_not_seen_and_lies_below_handles_and_suggestions(screen: Listener) -> None:
     screen.chart.render(a_state(curve=a_curve(), advice=an_advice(valley=2e-3)))
     marks = screen.chart.figure.marks
@@ -384,6 +705,6 @@ def test_closing_leaves_no_widget_behind() -> None:
     before = set(INSTANCES)
     screen = Listener()
     screen.chart.render(a_state(curve=a_curve(), advice=an_advice(valley=2e-3)))
-    screen.chart.render(a_state(names=("other",), lrs=(1e-3,)))
+    screen.chart.render(a_state(names=("other",), lrs=(1e-3,), sweeps=kept("a", "b"), chosen=0))
     screen.chart.close()
     assert set(INSTANCES) == before

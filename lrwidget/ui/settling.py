@@ -1,0 +1,38 @@
+"""A range that settles: it grows with a curve in few steps, and holds still between them."""
+
+GROWTH = 0.6
+"""How far beyond what has left the range it grows, as a share of what there is to show."""
+START = 0.25
+"""Room at both ends at first, as a share of what there is to show."""
+LEAST_FILLED = 0.35
+"""Share of the range that is not to be left empty by growing only."""
+
+
+class SettlingRange:
+    """The ends of an axis while a curve grows, point by point."""
+
+    def __init__(self) -> None:
+        self._ends = (0.0, 0.0)
+        self._points = 0
+
+    def fit(self, low: float, high: float, points: int) -> tuple[float, float]:
+        """Ends that hold `low` and `high`; the same as before if they can be.
+
+        Args:
+            low: the lowest value to show.
+            high: the highest, above `low`.
+            points: how many there are; fewer than before are another curve, of which nothing is held.
+        """
+        span = high - low
+        bottom, top = self._ends
+        another, self._points = points < self._points or bottom == top, points
+        if not another:
+            # An end that is passed will be passed again: a loss that falls goes on falling.
+            bottom = bottom if bottom <= low else low - GROWTH * span
+            top = top if high <= top else high + GROWTH * span
+        if another or span < LEAST_FILLED * (top - bottom):
+            bottom, top = low - START * span, high + START * span
+        if low >= 0:
+            bottom = max(bottom, 0.0)  # no loss of this kind is below
+        self._ends = (bottom, top)
+        return bottom, top
