@@ -197,8 +197,8 @@ def test_plans_load_no_torch() -> None:
 
 @pytest.mark.parametrize("module", IMPORTS)
 def test_every_foreign_import_is_declared(module: str) -> None:
-    # These come with ipywidgets: nobody has a widget without them.
-    arrive_together = {"traitlets", "IPython", "ipykernel", "comm", "tornado"}
+    # These come with ipywidgets, and the last with matplotlib: nobody has a widget or a figure without them.
+    arrive_together = {"traitlets", "IPython", "ipykernel", "comm", "tornado", "PIL"}
     assert not foreign(module) - DEPENDENCIES - set(OPTIONAL) - arrive_together - sys.stdlib_module_names
 
 

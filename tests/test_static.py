@@ -1,5 +1,6 @@
 """Pictures: made on any thread, without pyplot, with every text as it is."""
 
+import io
 import subprocess
 import sys
 import threading
@@ -8,10 +9,12 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image, ImageColor
 
 from lrwidget import static
 from lrwidget.engine.curve import LossCurve
 from lrwidget.engine.plan import PRESETS, one_cycle
+from lrwidget.look import group_color
 from tests.ui.states import LRS, NAMES, a_curve, a_history, an_advice
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -140,3 +143,12 @@ def test_a_figure_shows_itself_in_a_notebook() -> None:
 def test_pyplot_is_never_imported() -> None:
     code = "import sys, lrwidget.static; assert 'matplotlib.pyplot' not in sys.modules, 'pyplot is there'"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_picture_is_small_and_keeps_the_colours_of_its_lines() -> None:
+    data = static.png(static.curve_figure(a_curve(noise=0.05), LRS, NAMES, an_advice(valley=1e-3)))
+    assert len(data) < 11_000, "it travels twice in an update of at most 30 kB, as base64"
+    colors = [color for _, color in Image.open(io.BytesIO(data)).convert("RGB").getcolors(256) or []]
+    for group in range(3):
+        wanted = ImageColor.getrgb(group_color(group))
+        assert min(max(abs(a - b) for a, b in zip(wanted, color, strict=False)) for color in colors) < 4
