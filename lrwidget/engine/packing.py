@@ -68,7 +68,8 @@ def pack(value: Any, tensors: dict[str, torch.Tensor], path: str = "") -> Node:
         pairs = [[pack(k, tensors, f"{path}.key"), pack(v, tensors, _inside(path, k))] for k, v in value.items()]
         return {"dict": pairs}
     if isinstance(value, (list, tuple)):
-        nodes = [pack(item, tensors, _inside(path, i)) for i, item in enumerate(value)]
+        # Integers first, without a path for each: the state of a random generator is hundreds of them.
+        nodes = [i if type(i) is int else pack(i, tensors, _inside(path, at)) for at, i in enumerate(value)]
         return nodes if isinstance(value, list) else {"tuple": nodes}
     raise InputTypeError(
         f"Got a {type(value).__name__} at {path or 'the top'} of what a checkpoint keeps; expected tensors, numbers, "

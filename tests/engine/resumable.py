@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch._dynamo  # the first optimizer of a process imports it, for a second: once for all that are forked
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
@@ -59,7 +60,19 @@ def plain(value: Any) -> Any:
     return value
 
 
-def work(folder: Path, *, workers: int = 0, every: int | None = None, validated: bool = True) -> dict[str, Any]:
+def without_fsync() -> None:
+    """Leave files to the system to write out: it outlives the process that is killed, and a disk that waits is slow."""
+    os.fsync = lambda file: None
+
+
+def work(
+    folder: Path,
+    *,
+    workers: int = 0,
+    every: int | None = None,
+    validated: bool = True,
+    on_step: Callable[[Any], object] = lambda point: None,
+) -> dict[str, Any]:
     """Begin the training, or go on with it where a checkpoint says; what it came to."""
     torch.set_num_threads(1)
     begun = any(folder.glob("checkpoint-*.json"))
@@ -70,7 +83,7 @@ def work(folder: Path, *, workers: int = 0, every: int | None = None, validated:
     valid = loader(16) if validated else None
     seed(98 if begun else 6)
     if begun:
-        history = lrwidget.resume(folder, model, optimizer, batches, F.cross_entropy, valid_dl=valid)
+        history = lrwidget.resume(folder, model, optimizer, batches, F.cross_entropy, valid_dl=valid, on_step=on_step)
     else:
         history = lrwidget.fine_tune(
             model,
@@ -82,6 +95,7 @@ def work(folder: Path, *, workers: int = 0, every: int | None = None, validated:
             valid_dl=valid,
             checkpoint_dir=folder,
             checkpoint_every=every,
+            on_step=on_step,
         )
     return came_to(model, optimizer, history)
 
@@ -98,10 +112,16 @@ def start(target: Callable[..., None], *args: Any) -> BaseProcess:
     return process
 
 
-def work_and_tell(folder: str, told: str, workers: int, every: int | None) -> None:
-    """`work`, with what it came to in a file; the body of a process."""
+def work_and_tell(folder: str, told: str, workers: int, every: int | None, done: Any = None) -> None:
+    """`work`, with what it came to in a file and the steps that it took in `done`; the body of a process."""
+
+    def count(point: Any) -> None:
+        if done is not None:
+            done.value += 1
+
+    without_fsync()
     multiprocessing.set_start_method("fork", force=True)  # of the loader's workers, as it is in a user's process
-    result = work(Path(folder), workers=workers, every=every)
+    result = work(Path(folder), workers=workers, every=every, on_step=count)
     beside = Path(told + ".part")
     beside.write_text(json.dumps(result))
     beside.replace(told)
@@ -122,6 +142,7 @@ def work_and_die(folder: str, told: str, line: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
         return trace
 
+    without_fsync()
     sys.settrace(trace)
     with contextlib.suppress(RecordError):
         work_and_tell(folder, told, 0, 4)

@@ -1,8 +1,9 @@
 """A run that was killed at any moment ends as the run that was not."""
 
 import json
+import os
 import random
-import time
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,36 +20,41 @@ from lrwidget.engine.errors import InputError, RecordError
 from lrwidget.engine.fit import Run, fit
 from lrwidget.engine.loop import Loop
 from lrwidget.engine.plan import one_cycle
-from tests.engine.resumable import STEPS, Killed, came_to, seed, start, work, work_and_die, work_and_tell
+from tests.engine.resumable import STEPS, Killed, came_to, seed, spawner, start, work, work_and_die, work_and_tell
 from tests.engine.zoo import MODELS, OPTIMIZERS, Augmented, Stream, adam, classification, loader, make_optimizer, net
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+
 
 # Killed for real ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("workers", "rounds"), [(0, 4), (2, 2)])
+@pytest.mark.parametrize(("workers", "rounds"), [(0, 5), (2, 2)])
 def test_a_run_killed_at_random_moments_ends_with_the_very_weights(tmp_path: Path, workers: int, rounds: int) -> None:
     told = tmp_path / "told"
-    start(abs, 1).join()  # what processes are forked from has now imported all it needs
-    started = time.perf_counter()
     start(work_and_tell, str(tmp_path / "whole"), str(told), workers, None).join()
-    seconds = time.perf_counter() - started
     expected = json.loads(told.read_text())
     chance = random.Random(workers)
-    kills = 0
     for round_ in range(rounds):
         told.unlink()
         folder = tmp_path / str(round_)
-        every = chance.choice([None, 1, 4])
-        while True:
-            process = start(work_and_tell, str(folder), str(told), workers, every)
-            process.join(chance.uniform(0.1, 1.2) * seconds)
+        every = [None, 1, 4][round_ % 3]
+        kills = 0
+        while not told.exists():
+            done = spawner.Value("i", 0, lock=False)
+            process = start(work_and_tell, str(folder), str(told), workers, every, done)
+            # The first is killed for certain, and each of them at a moment that has to do with no step in particular.
+            steps = chance.randrange(STEPS - 2) if not kills else chance.randrange(2 * STEPS)
+            while process.is_alive() and done.value < steps:
+                process.join(0.0005)
+            process.join(chance.uniform(0, 0.002))
             process.kill()
             process.join()
-            if told.exists():
-                break
-            kills += 1
-        assert json.loads(told.read_text()) == expected, round_
-    assert kills
+            kills += process.exitcode == -signal.SIGKILL
+        assert kills and json.loads(told.read_text()) == expected, round_
 
 
 @pytest.mark.parametrize("every", [None, 1, 4])
@@ -120,10 +126,9 @@ def classifier(**options: Any) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("after", range(11))
 def test_a_run_goes_on_after_any_step(tmp_path: Path, after: int) -> None:
+    whole = trained(classifier, tmp_path / "whole")
     for every in (1, 3, None):
-        whole = trained(classifier, tmp_path / f"whole {every}", every=every)
-        again = trained(classifier, tmp_path / f"killed {every}", every=every, killed_after=after)
-        assert again == whole
+        assert trained(classifier, tmp_path / f"killed {every}", every=every, killed_after=after) == whole
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -148,8 +153,8 @@ def test_every_optimizer_of_torch_goes_on(tmp_path: Path, name: str) -> None:
     ids=str,
 )
 def test_the_options_of_a_step_need_not_be_told_again(tmp_path: Path, options: dict[str, Any]) -> None:
+    whole = trained(classifier, tmp_path / "whole", **options)
     for after in (2, 7):
-        whole = trained(classifier, tmp_path / f"whole {after}", **options)
         assert trained(classifier, tmp_path / f"{after}", killed_after=after, **options) == whole
 
 
@@ -172,8 +177,9 @@ def test_every_kind_of_model_goes_on(tmp_path: Path, name: str) -> None:
         model = MODELS[name]()
         return model, torch.optim.AdamW(p for p in model.parameters() if p.requires_grad), loader(24), F.cross_entropy
 
+    whole = trained(make, tmp_path / "whole")
     for after in (0, 4):
-        assert trained(make, tmp_path / f"{after}", killed_after=after) == trained(make, tmp_path / f"whole {after}")
+        assert trained(make, tmp_path / f"{after}", killed_after=after) == whole
 
 
 class Cooling(nn.Linear):
@@ -267,9 +273,9 @@ def test_every_kind_of_loader_goes_on(tmp_path: Path, make_loader: Callable[[], 
         return model, adam(model), make_loader(), F.cross_entropy
 
     slow = getattr(make_loader(), "num_workers", 0) > 0
+    whole = trained(make, tmp_path / "whole")
     for after in (1, 6) if slow else (1, 2, 6, 8):
         for every in (2,) if slow else (1, 2, None):
-            whole = trained(make, tmp_path / f"whole {after} {every}", every=every)
             assert trained(make, tmp_path / f"{after} {every}", killed_after=after, every=every) == whole
 
 
