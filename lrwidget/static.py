@@ -46,7 +46,7 @@ from lrwidget.look import (
 )
 
 INK, FAINT, GRID, PICKED = "#222222", "#888888", "#e4e4e4", "#D55E00"
-PNG_COLORS = 64
+PNG_COLORS = 40
 """Of a picture: the groups', greys and the shades between them."""
 MAX_POINTS = 2000
 """Points of a line: more than the pixels of a picture, fewer than a long run has steps."""

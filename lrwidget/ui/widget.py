@@ -3,13 +3,14 @@
 import difflib
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import ipywidgets
 import torch
 
 from lrwidget.engine.curve import LossCurve
 from lrwidget.engine.errors import LRWidgetError, known_options
+from lrwidget.engine.fit import RunPoint, ignore
 from lrwidget.engine.history import EpochPoint, History
 from lrwidget.engine.loop import Loop
 from lrwidget.engine.plan import Pick, Plan
@@ -17,21 +18,28 @@ from lrwidget.engine.protocols import Loader, LossFn, LossStep, Metric, Optimize
 from lrwidget.engine.step import Amp
 from lrwidget.engine.suggest import Advice
 from lrwidget.session import Session
-from lrwidget.state import LRState
+from lrwidget.state import KeptSweep, LRState
 from lrwidget.ui import cells, kernel
 from lrwidget.ui.bind import bind
 from lrwidget.ui.chart import LossChart
 from lrwidget.ui.closed import check_open, is_closed, let_go
+from lrwidget.ui.exports import Exports
+from lrwidget.ui.files import history_file, picture_file
 from lrwidget.ui.group_table import GroupTable
 from lrwidget.ui.palette import close_all
 from lrwidget.ui.panel import Panel
+from lrwidget.ui.pick_bar import PickBar
 from lrwidget.ui.picture import Picture, curve_picture, run_picture
 from lrwidget.ui.run_controls import RunControls
 from lrwidget.ui.runs import RunChart
 from lrwidget.ui.schedule import SchedulePreview
 from lrwidget.ui.status import StatusLine
+from lrwidget.ui.sweeps import SweepList
 from lrwidget.ui.toolbar import Toolbar
 from lrwidget.ui.words import in_words
+
+if TYPE_CHECKING:
+    import os
 
 ROOT_CLASS = "lrwidget"
 """CSS class of everything the widget shows."""
@@ -99,6 +107,18 @@ class LRWidget:
             on_pick_max=self._told(session.pick_max),
             on_drag=self._told(lambda index, lr: session.pick_group(index, lr, dragging=True)),
             on_drop=self._told(self._drop),
+            on_reset=self._told(session.reset_pick),
+        )
+        self._picks = PickBar(
+            on_undo=self._told(session.undo),
+            on_redo=self._told(session.redo),
+            on_reset=self._told(session.reset_pick),
+            on_together=self._told(session.set_together),
+        )
+        self._sweeps = SweepList(
+            on_choose=self._told(session.choose_sweep),
+            on_rename=session.rename_sweep,
+            on_remove=self._told(session.remove_sweep),
         )
         self._status = StatusLine()
         self._runs = RunChart()
@@ -107,9 +127,28 @@ class LRWidget:
             on_options=session.set_options,
             on_copy_code=self._told(self.code),
         )
-        self._toolbar = Toolbar(on_sweep=self._told(self._sweep_pressed), on_stop=self._told(session.stop))
-        groups, schedule = GroupTable(on_lr=session.pick_group), SchedulePreview()
-        self._views = (self._toolbar, self._chart, groups, schedule, self._controls, self._runs, self._status)
+        self._toolbar = Toolbar(
+            on_sweep=self._told(self._sweep_pressed),
+            on_stop=self._told(session.stop),
+            on_pause=self._told(lambda pause: session.pause() if pause else session.resume()),
+        )
+        groups = GroupTable(on_lr=session.pick_group, on_name=session.rename_group, on_freeze=session.freeze)
+        exports = Exports(
+            on_picture=self._told(lambda what, kind: picture_file(self.state, what, kind)),
+            on_history=self._told(lambda kind: history_file(self.state, kind)),
+        )
+        self._views = (
+            self._toolbar,
+            self._chart,
+            self._picks,
+            self._sweeps,
+            groups,
+            SchedulePreview(),
+            self._controls,
+            self._runs,
+            exports,
+            self._status,
+        )
         self._run_views: list[ipywidgets.Widget] = []
         self._view = ipywidgets.VBox([view.view for view in self._views])
         self._view.add_class(ROOT_CLASS)
@@ -166,6 +205,18 @@ class LRWidget:
     def slice(self, bounds: Pick) -> None:
         self._session.pick(bounds)
 
+    def reset(self) -> None:
+        """Markers back to the recommendation of the chosen sweep; without one, to the optimizer's own LRs."""
+        self._session.reset_pick()
+
+    def undo(self) -> None:
+        """Take the last pick back, a whole drag at once; without one, nothing happens."""
+        self._session.undo()
+
+    def redo(self) -> None:
+        """Take an undone pick again; without one, nothing happens."""
+        self._session.redo()
+
     # What was found ------------------------------------------------------------------------------------------------
 
     @property
@@ -175,8 +226,13 @@ class LRWidget:
 
     @property
     def curve(self) -> LossCurve | None:
-        """The last sweep's points, or those so far; None before the first."""
+        """The points of the running sweep so far, or of the chosen one; None before the first."""
         return self.state.curve
+
+    @property
+    def sweeps(self) -> tuple[KeptSweep, ...]:
+        """All sweeps on the screen, oldest first, each with `name`, `curve` and `advice`."""
+        return tuple(self.state.sweeps)
 
     @property
     def advice(self) -> Advice | None:
@@ -206,6 +262,14 @@ class LRWidget:
     def stop(self) -> None:
         """End the running sweep or run at its next step; without one, nothing happens."""
         self._session.stop()
+
+    def pause(self) -> None:
+        """Let the running sweep or run wait at its next step, with the model, until `resume()` or `stop()`."""
+        self._session.pause()
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._session.resume()
 
     def wait(self, timeout: float | None = None) -> None:
         """Return when nothing runs any more.
@@ -253,15 +317,48 @@ class LRWidget:
         """
         return self._session.code(epochs, steps=steps, **options)
 
-    def fine_tune(self, epochs: int | None = None, *, steps: int | None = None, **options: Any) -> None:
-        """Train with exactly what is on the screen; the arguments are those of `plan`.
+    def fine_tune(
+        self,
+        epochs: int | None = None,
+        *,
+        steps: int | None = None,
+        keep_best: bool = True,
+        patience: int | None = None,
+        on_step: Callable[[RunPoint], object] = ignore,
+        on_epoch: Callable[[EpochPoint], object] = ignore,
+        checkpoint_dir: "str | os.PathLike[str] | None" = None,
+        checkpoint_every: int | None = None,
+        **options: Any,
+    ) -> None:
+        """Train with exactly what is on the screen; the arguments are those of `plan`, and of `lrwidget.fit`.
 
-        Returns as `sweep` does; `w.history` has every step and epoch. With a `valid_dl` the weights of the best epoch
-        are kept for `w.restore_best()`.
+        Returns as `sweep` does; `w.history` has every step and epoch.
+
+        Args:
+            epochs: passes over `train_dl`; default: what the screen says.
+            steps: optimizer steps, in place of epochs; needed when the loader has no length.
+            keep_best: keep a copy of the weights for `w.restore_best()`: of the epoch with the lowest validation loss,
+                without `valid_dl` of the last whole epoch. Default True; costs the memory of the weights.
+            patience: stop when this many epochs in a row have not brought a lower validation loss.
+            on_step: called with a `RunPoint` after every optimizer step, on the thread that trains.
+            on_epoch: called with an `EpochPoint` after every epoch, likewise.
+            checkpoint_dir: a folder for the last two checkpoints, from which `lrwidget.resume` goes on after a kill.
+            checkpoint_every: optimizer steps between two of them.
+            **options: of `plan`.
         """
         self._session.plan(epochs, steps=steps, **options)  # what cannot be is said before anything is shown
         self._show_run()
-        self._session.fine_tune(epochs, steps=steps, **options)
+        self._session.fine_tune(
+            epochs,
+            steps=steps,
+            keep_best=keep_best,
+            patience=patience,
+            on_step=on_step,
+            on_epoch=on_epoch,
+            checkpoint_dir=checkpoint_dir,
+            checkpoint_every=checkpoint_every,
+            **options,
+        )
 
     def restore_best(self) -> EpochPoint | None:
         """Put the weights of the last run's best epoch into the model; that epoch, or None when none was kept."""

@@ -182,7 +182,8 @@ class WidgetPage:
 
     def button(self, name: str) -> Locator:
         """A button by what is written on it."""
-        return self.root.get_by_role("button", name=name)
+        # Beside its text a button has an icon, which is a letter of its own kind.
+        return self.root.get_by_role("button", name=re.compile(rf"^\W*{name}\W*$"))
 
     def press(self, name: str) -> None:
         """Press a button, once it can be pressed."""
