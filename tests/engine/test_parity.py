@@ -266,6 +266,14 @@ import sys
 sys.modules["lrwidget"] = None
 """
 
+PLANS = {
+    "torch": one_cycle(slice(1e-3, 1e-1), 11, ["body", "head"]),
+    "torch, body frozen": one_cycle(slice(1e-3, 1e-1), 11, ["body", "head"], frozen=[True, False]),
+    "smith, frozen first": one_cycle(0.1, 9, ["body", "head"], preset="smith", freeze_steps=4),
+    "fine-tune": fine_tune_plan(0.05, 8, 4, ["body", "head"]),
+    "fine-tune, norms still": fine_tune_plan(0.05, 8, 4, ["body", "head"], train_norms=False),
+}
+
 PRELUDE = """
 import torch
 from torch import nn
@@ -281,32 +289,38 @@ train_dl = torch.utils.data.DataLoader(data, 6, shuffle=True)
 loss_fn = nn.functional.cross_entropy
 """
 
-EPILOGUE = """
+EACH = """
 import json
-print(json.dumps([tensor.numpy().tobytes().hex() for tensor in model.state_dict().values()]))
+for program in json.load(sys.stdin):
+    names = {}
+    exec(program, names)
+    print(json.dumps([tensor.numpy().tobytes().hex() for tensor in names["model"].state_dict().values()]))
 """
 
 
-@pytest.mark.parametrize(
-    "plan",
-    [
-        one_cycle(slice(1e-3, 1e-1), 11, ["body", "head"]),
-        one_cycle(0.1, 9, ["body", "head"], preset="smith", freeze_steps=4),
-        fine_tune_plan(0.05, 8, 4, ["body", "head"]),
-        fine_tune_plan(0.05, 8, 4, ["body", "head"], train_norms=False),
-    ],
-    ids=["torch", "smith, frozen", "fine-tune", "fine-tune, norms still"],
-)
-def test_the_printed_program_runs_with_torch_alone_and_trains_what_fit_trains(plan: Plan, tmp_path: Path) -> None:
-    source = BLIND + PRELUDE + plan.code() + EPILOGUE
+@pytest.fixture(scope="module")
+def trained_by_programs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """The weights that each plan's program trains in a Python that has torch and not lrwidget."""
     done = subprocess.run(
-        [sys.executable, "-I", "-c", source], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-I", "-c", BLIND + EACH],
+        cwd=tmp_path_factory.mktemp("clean"),
+        input=json.dumps([PRELUDE + plan.code() for plan in PLANS.values()]),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
+    return dict(zip(PLANS, map(json.loads, done.stdout.splitlines()), strict=True))
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_the_printed_program_runs_with_torch_alone_and_trains_what_fit_trains(
+    name: str, trained_by_programs: dict[str, list[str]]
+) -> None:
     names: dict[str, Any] = {}
     exec(PRELUDE, names)
-    fit(names["model"], names["optimizer"], names["train_dl"], names["loss_fn"], plan)
-    assert json.loads(done.stdout) == [data.hex() for data in bits(names["model"])]
+    fit(names["model"], names["optimizer"], names["train_dl"], names["loss_fn"], PLANS[name])
+    assert trained_by_programs[name] == [data.hex() for data in bits(names["model"])]
 
 
 def test_an_isolated_python_that_is_made_blind_has_no_lrwidget(tmp_path: Path) -> None:
