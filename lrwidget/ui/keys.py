@@ -1,4 +1,4 @@
-"""What the page itself does for text fields: arrow keys step an LR by 5 %, and labels lend fields their hints.
+"""What the page itself does for fields and buttons: arrow keys step an LR by 5 %, and all have a hint and a name.
 
 Text fields of ipywidgets tell of no key. The page steps and enters the new LR as a user would who types it: the kernel
 gets LRs, not steps, and one that is overtaken by the next does no harm.
@@ -15,10 +15,12 @@ LR_CLASS = "lrw-lr"
 
 STEP = 1.05
 
+# Labels lend their hints to their fields. Fields without a label are named by their hints, which browsers do not do
+# by themselves where the label is there and empty; an icon is no part of a button's name.
 # One listener for all fields below a widget's root, before the fields see the key: they let none pass.
-# The field's text is rounded, its placeholder is exact. But what the kernel says may be behind: `run` is what was
-# entered here since the field got the focus. While the text is still the last one, or the placeholder an earlier
-# one, the next step is from the last.
+# A field's text is rounded, its placeholder is exact, and what the kernel says may be behind. `run` is what the keys
+# have entered and the kernel has not yet said: while the text is still the last of it, or the placeholder one before,
+# the next step is from the last.
 LISTEN = """
 (root => {
     if (!root || root.lrwKeys) return;
@@ -32,10 +34,19 @@ LISTEN = """
     root.addEventListener('mouseover', lend);
     root.addEventListener('focusin', lend);
 
+    const name = () => {
+        for (const input of root.querySelectorAll('input[title]'))
+            if (![...input.labels].some(label => label.textContent.trim()))
+                input.setAttribute('aria-label', input.title);
+        for (const icon of root.querySelectorAll('button > i.fa')) icon.setAttribute('aria-hidden', 'true');
+    };
+    name();
+    new MutationObserver(name).observe(root, {subtree: true, childList: true, attributeFilter: ['title']});
+
     const field = event => event.target.closest('.%(lr)s input');
     let run = null, typed = false;
-    const remember = (lr, text) => {
-        run = {lr, text, sent: [...run?.sent ?? [], Number(text)]};
+    const remember = (input, lr, text) => {
+        run = {input, lr, text, sent: [...run?.sent ?? [], Number(text)]};
         typed = false;
     };
     const forget = event => {
@@ -48,11 +59,16 @@ LISTEN = """
         const exact = Number(input.placeholder);
         return run && (input.value === run.text || run.sent.includes(exact)) ? run.lr : exact;
     };
+    new MutationObserver(() => {
+        if (run && Number(run.input.placeholder) === Number(run.text)) run = null;
+    }).observe(root, {subtree: true, attributeFilter: ['placeholder']});
     root.addEventListener('input', forget, true);
     root.addEventListener('focusout', forget, true);
     root.addEventListener('change', event => {
-        const input = field(event);
-        if (input && event.isTrusted && Number(input.value) > 0) remember(Number(input.value), input.value);
+        const input = event.isTrusted && field(event);
+        if (!input) return;
+        [run, typed] = [null, false];
+        if (Number(input.value) > 0) remember(input, Number(input.value), input.value);
     }, true);
     root.addEventListener('keydown', event => {
         const input = field(event), up = event.key === 'ArrowUp';
@@ -61,7 +77,7 @@ LISTEN = """
         const lr = up ? now(input) * %(step)s : now(input) / %(step)s;
         if (!(lr > 0)) return;
         event.preventDefault();
-        remember(lr, lr.toPrecision(6));
+        remember(input, lr, lr.toPrecision(6));
         input.value = run.text;
         input.dispatchEvent(new Event('change', {bubbles: true}));
     }, true);

@@ -1,0 +1,233 @@
+"""The widget without a mouse: arrow keys, the order of the Tab key, and what a screen reader is told."""
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import BrowserContext, Locator, expect
+
+from lrwidget.look import format_lr
+from tests.browser.conftest import Lab
+from tests.browser.lrwidget_page import WidgetPage
+from tests.browser.notebook_page import NotebookPage
+from tests.browser.server import JupyterServer
+from tests.browser.test_widget import SETUP
+
+LRS = (1e-4, 3.14159e-3, 1e-2)
+BODY = 1
+"""A group in the middle: no other follows it."""
+
+# What has the focus, as a user would call it.
+FOCUSED = """() => {
+    const at = document.activeElement, label = at.labels?.[0]?.textContent.trim();
+    return label || (at.tagName === 'INPUT' ? at.title : at.textContent.trim() || at.title);
+}"""
+CONTROLS = ("button", "checkbox", "combobox", "textbox", "DisclosureTriangle")
+"""Roles, as Chromium calls them."""
+
+
+@pytest.fixture(scope="module")
+def lab(server: JupyterServer, context: BrowserContext) -> Iterator[Lab]:
+    """One notebook for all."""
+    lab = Lab(server, context)
+    yield lab
+    lab.close()
+
+
+@pytest.fixture(scope="module")
+def notebook(lab: Lab) -> NotebookPage:
+    """A widget that has not swept, in the output of cell 1."""
+    notebook = lab.open([SETUP, "import lrwidget\nw = lrwidget.attach(model, optimizer, train_dl, loss_fn)\nw", "w"])
+    for cell in (0, 1):
+        notebook.run_cell(cell)
+        notebook.wait_done(cell)
+    return notebook
+
+
+@pytest.fixture
+def widget(notebook: NotebookPage) -> Iterator[WidgetPage]:
+    """Each test begins with the same pick."""
+    widget = WidgetPage(notebook, 1)
+    pick(widget, LRS)
+    yield widget
+    assert not notebook.errors
+
+
+def pick(widget: WidgetPage, lrs: tuple[float, ...]) -> None:
+    widget.notebook.kernel_value(f"setattr(w, 'lrs', {lrs})")
+    for marker, lr in zip(widget.markers, lrs, strict=True):
+        expect(marker.field).to_have_value(format_lr(lr))
+
+
+def field_of(widget: WidgetPage, index: int = BODY) -> Locator:
+    field = widget.markers[index].field
+    field.focus()
+    return field
+
+
+def expect_picked(widget: WidgetPage, lr: float, index: int = BODY) -> None:
+    """Wait until the field says an LR; then the kernel has it, to six digits."""
+    expect(widget.markers[index].field).to_have_value(format_lr(lr))
+    assert widget.notebook.kernel_value("w.lrs")[index] == pytest.approx(lr, rel=1e-5)
+
+
+def test_arrow_keys_step_an_lr_by_five_percent_of_what_it_exactly_is(widget: WidgetPage) -> None:
+    field = field_of(widget)
+    field.press("ArrowUp")
+    expect_picked(widget, LRS[BODY] * 1.05)
+    expect(field).to_be_focused()
+    field.press("ArrowDown")
+    field.press("ArrowDown")
+    expect_picked(widget, LRS[BODY] / 1.05)
+    assert widget.notebook.kernel_value("w.lrs")[::2] == [LRS[0], LRS[2]]
+
+
+def test_the_marker_goes_along(widget: WidgetPage) -> None:
+    field = field_of(widget)
+    for _ in range(20):
+        field.press("ArrowUp")
+    expect_picked(widget, LRS[BODY] * 1.05**20)
+    widget.markers[BODY].expect_lr(LRS[BODY] * 1.05**20)
+
+
+def test_every_press_counts_however_late_the_kernel_answers(widget: WidgetPage) -> None:
+    field = field_of(widget)
+    kernel = widget.notebook.kernel_value("__import__('os').getpid()")
+    os.kill(kernel, signal.SIGSTOP)
+    try:
+        for _ in range(5):
+            field.press("ArrowUp")
+        assert float(field.input_value()) == pytest.approx(LRS[BODY] * 1.05**5, rel=1e-5)
+    finally:
+        os.kill(kernel, signal.SIGCONT)
+    for _ in range(5):
+        field.press("ArrowUp")
+    expect_picked(widget, LRS[BODY] * 1.05**10)
+    for _ in range(10):
+        field.press("ArrowDown")
+    expect_picked(widget, LRS[BODY])
+
+
+def test_a_step_begins_at_what_was_typed(widget: WidgetPage) -> None:
+    field = field_of(widget)
+    field.fill("2e-3")
+    field.press("ArrowUp")
+    expect_picked(widget, 2.1e-3)
+    widget.enter(field, "5e-3")
+    field.press("ArrowDown")
+    expect_picked(widget, 5e-3 / 1.05)
+    widget.enter(field, "x2")
+    expect_picked(widget, 1e-2 / 1.05)
+    field.press("ArrowUp")
+    expect_picked(widget, 1e-2)
+
+
+def test_a_step_begins_at_what_was_picked_elsewhere_meanwhile(widget: WidgetPage) -> None:
+    field = field_of(widget)
+    field.press("ArrowUp")
+    expect_picked(widget, LRS[BODY] * 1.05)
+    pick(widget, (1e-4, 2.71828e-3, 1e-2))
+    expect(field).to_be_focused()
+    field.press("ArrowUp")
+    expect_picked(widget, 2.71828e-3 * 1.05)
+
+
+def test_a_step_that_is_refused_is_answered_and_the_next_begins_where_the_lr_is(widget: WidgetPage) -> None:
+    pick(widget, (1e-4, 1e-3, 990.0))
+    field = field_of(widget, 2)
+    field.press("ArrowUp")
+    expect(widget.root.get_by_role("alert").filter(has_text="at most 1000")).to_be_visible()
+    field.press("ArrowDown")
+    expect_picked(widget, 990 / 1.05, 2)
+
+
+def test_the_range_of_a_sweep_is_stepped_in_the_same_way(widget: WidgetPage) -> None:
+    field = widget.field("from")
+    widget.enter(field, "1e-6")
+    field.press("ArrowUp")
+    expect(field).to_have_value("1e-6")  # two digits of 1.05e-6
+    expect(field).to_have_attribute("placeholder", "1.05e-06")
+    field.press("ArrowDown")
+    expect(field).to_have_attribute("placeholder", "1e-06")
+
+
+def test_a_press_steps_once_in_a_widget_that_is_shown_twice_and_after_a_reload(widget: WidgetPage) -> None:
+    notebook = widget.notebook
+    notebook.run_cell(2)
+    notebook.wait_done(2)
+    field_of(WidgetPage(notebook, 2)).press("ArrowUp")
+    expect_picked(widget, LRS[BODY] * 1.05)
+    notebook.save()
+    notebook.reload()
+    widget.wait_idle()
+    field_of(widget).press("ArrowDown")
+    expect_picked(widget, LRS[BODY])
+
+
+def test_other_keys_are_the_fields_own(widget: WidgetPage) -> None:
+    field = field_of(widget)
+    field.press("Home")
+    field.press("Shift+ArrowDown")
+    field.press("ArrowRight")
+    expect(field).to_have_value(format_lr(LRS[BODY]))
+    assert widget.notebook.kernel_value("w.lrs")[BODY] == LRS[BODY]
+
+
+def test_tab_goes_from_the_toolbar_to_the_table_row_by_row(widget: WidgetPage) -> None:
+    widget.button("Sweep").focus()
+    names: list[str] = []
+    while "Fine-tune" not in names:
+        assert len(names) < 60, f"Tab does not come to Fine-tune: {names}"
+        names.append(widget.page.evaluate(FOCUSED))
+        widget.page.keyboard.press("Tab")
+    assert names[:5] == ["Sweep", "from", "to", "steps", "mode"]
+    rows = [
+        text
+        for number, name in enumerate(("stem", "body", "head"), 1)
+        for text in (f"Name of group {number}", " layer", f"Learning rate of {name}", f"Freeze {name}")
+    ]
+    first = names.index("Name of group 1")
+    table = names[first : first + len(rows)]
+    assert all(expected in name for expected, name in zip(rows, table, strict=True)), table
+    assert first >= 5
+    assert names.index("epochs") > first + len(rows) - 1
+
+
+def controls_of(widget: WidgetPage) -> list[tuple[str, str]]:
+    """Role and name of every control, as the browser tells them to assistive technology."""
+    session = widget.page.context.new_cdp_session(widget.page)
+    session.send("Accessibility.enable")
+    root = session.send("Runtime.evaluate", {"expression": "document.querySelector('.lrwidget')"})["result"]
+    nodes = session.send("Accessibility.queryAXTree", {"objectId": root["objectId"]})["nodes"]
+    session.detach()
+    told = [(node["role"]["value"], node["name"]["value"]) for node in nodes if not node["ignored"]]
+    return [(role, name) for role, name in told if role in CONTROLS]
+
+
+def test_a_screen_reader_has_a_name_for_every_control(widget: WidgetPage) -> None:
+    controls = controls_of(widget)
+    assert [control for control in controls if not control[1].strip()] == []
+    toolbar = [("button", "Sweep"), ("button", "Pause"), ("button", "Stop")]
+    assert controls[:7] == [*toolbar, *(("textbox", name) for name in ("from", "to", "steps")), ("combobox", "mode")]
+    stem = [("textbox", "Learning rate of stem"), ("checkbox", "Freeze stem: it does not train in a run")]
+    assert [control for control in controls if "stem" in control[1]] == stem
+    assert ("textbox", "Name of group 1") in controls
+
+
+@pytest.mark.parametrize("label", ["from", "to", "steps", "mode", "epochs"])
+def test_a_labelled_field_tells_its_hint_where_the_pointer_rests(widget: WidgetPage, label: str) -> None:
+    field = widget.field(label)
+    field.hover()
+    expect(field).to_have_attribute("title", re.compile(r"\w+ \w+"))
+
+
+def test_layers_unfold_and_fold_by_keyboard(widget: WidgetPage) -> None:
+    layers = widget.root.locator("details").first
+    layers.locator("summary").focus()
+    widget.page.keyboard.press("Enter")
+    expect(layers.locator(".lrw-layers")).to_contain_text("0.0")
+    expect(layers.locator(".lrw-layers")).to_be_visible()
+    widget.page.keyboard.press("Enter")
+    expect(layers.locator(".lrw-layers")).to_be_hidden()
