@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH := benchmarks/.venv
 PYTEST := $(BIN)/python -m pytest
 
 NOTEBOOK := notebooks/1-quickstart.ipynb
@@ -15,7 +16,7 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test lint format unit kernel notebooks browser chromium picture clean
+.PHONY: help demo test lint format unit kernel notebooks browser bench chromium picture clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +53,9 @@ notebooks: $(VENV)/.installed-test ## execute every notebook
 browser: chromium $(VENV)/.installed-kernel6 ## tests in JupyterLab and Notebook 7
 	$(PYTEST) -m browser $(ARGS)
 
+bench: chromium $(BENCH)/.installed ## what it costs, beside other finders: benchmarks/RESULTS.md (QUICK=1: a glance, not kept)
+	$(BENCH)/bin/python -m benchmarks $(if $(QUICK),--quick)
+
 chromium: ## make sure there is a Chromium to test in
 	@scripts/need_chromium.sh
 
@@ -59,7 +63,7 @@ picture: chromium $(VENV)/.installed-kernel6 ## take the README's picture again,
 	$(BIN)/python -m scripts.screenshot docs/widget.png
 
 clean: ## remove everything that make made
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BENCH) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Stamps: an installation is done again only when what it was made from has changed.
@@ -69,6 +73,17 @@ $(BIN)/pip:
 
 $(VENV)/.installed-demo $(VENV)/.installed-test: $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/pip
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[$*]'
+	@touch $@
+
+# The other finders want versions of their own: they stay out of the environment that tests run in.
+$(BENCH)/bin/pip:
+	@scripts/make_venv.sh $(PYTHON) $(BENCH)
+
+$(BENCH)/.installed: pyproject.toml constraints.txt benchmarks/peers.txt tests/kernel/ipykernel6.txt | $(BENCH)/bin/pip
+	$(BENCH)/bin/pip install --quiet -c constraints.txt -e '.[test]'
+	$(BENCH)/bin/pip install --quiet --no-deps -r benchmarks/peers.txt
+	rm -rf $(BENCH)/ipykernel6
+	$(BENCH)/bin/pip install --quiet --no-deps --target $(BENCH)/ipykernel6 -r tests/kernel/ipykernel6.txt
 	@touch $@
 
 # A second ipykernel cannot live in the same environment: it goes into a folder that tests put on PYTHONPATH.

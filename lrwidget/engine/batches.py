@@ -148,6 +148,11 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     Tensors, tuples, named tuples, lists, mappings, dataclasses and any object with a `.to(device)` are known, nested
     as deep as may be; what is none of these (strings, numbers, ids) is passed on as it is.
     """
+    # Nearly every batch is a list of tensors, and is so at every step.
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, non_blocking=True)
+    if type(batch) is list:
+        return [to_device(item, device) for item in batch]
     return map_tensors(lambda tensor: tensor.to(device, non_blocking=True), batch, lambda thing: thing.to(device))
 
 

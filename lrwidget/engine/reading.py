@@ -20,6 +20,7 @@ loss function of the user's gets the output as the model returned it.
 import dataclasses
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -38,10 +39,10 @@ OTHER_WAY = "For any other reading pass loss_step=lambda model, batch: ... that 
 NO_LOSS = """Got no loss_fn, and {model} returned {output}; expected a model that returns its own loss: a single
 number, an object with .loss, or a mapping with "loss". Pass loss_fn, or loss_step=lambda model, batch: ..."""
 
+OPAQUE = """Got a batch {batch}, of which the {kind} was passed on as it is, and was not understood: {error}. Expected
+tensors, alone or in tuples, lists, mappings and dataclasses, or an object that {model}.forward takes, with its target in
+.labels, .target or .y. Pass loss_step=lambda model, batch: ... that takes the batch apart and returns the loss."""
 
-OPAQUE = """Got a batch of type {kind}, which was passed on as it is, and was not understood: {error}. Expected a
-tensor, a tuple or list of inputs and target, a mapping, a dataclass, or an object that {model}.forward takes, with its
-target in .labels, .target or .y. Pass loss_step=lambda model, batch: ... that takes it apart and returns the loss."""
 
 class Reading:
     """Reads batches for one model and loss: `reading(batch) -> loss`, `reading.forward(batch)` for all of it.
@@ -69,18 +70,19 @@ class Reading:
             LossError: the loss is no tensor of one element.
         """
         args, kwargs, targets = self._split(batch)
-        output = self._model(*args, **kwargs)
         try:
             return self._called(args, kwargs, targets)
         except (TypeError, AttributeError) as error:
-            if not _is_about(batch, error):
+            kind = next((kind for kind in map(_foreign, [*args, *kwargs.values(), *targets]) if _says(error, kind)), "")
+            if not kind:
                 raise
-            kind, model = type(batch).__name__, type(self._model).__name__
-            raise BatchError(OPAQUE.format(kind=kind, model=model, error=error)) from error
+            shown, model = describe_batch(batch), type(self._model).__name__
+            raise BatchError(OPAQUE.format(batch=shown, kind=kind, model=model, error=error)) from error
 
     def _called(
         self, args: tuple[Any, ...], kwargs: dict[str, Any], targets: tuple[Any, ...]
     ) -> tuple[torch.Tensor, Any, Any]:
+        output = self._model(*args, **kwargs)
         if self._loss_fn is None:
             return own_loss(output, self._model), output, None
         prediction = as_tensor(output) if self._wants_tensor else output
@@ -99,6 +101,10 @@ class Reading:
 
     def _split(self, batch: Batch) -> tuple[tuple[Any, ...], dict[str, Any], tuple[Any, ...]]:
         """Positional inputs, keyword inputs, targets."""
+        if type(batch) in (list, tuple) and len(batch) == 2 and self._loss_fn is not None:
+            inputs, target = batch
+            if isinstance(inputs, torch.Tensor):  # what nearly every loader yields, at every step
+                return (inputs,), {}, (target,)
         if isinstance(batch, torch.Tensor):
             return (batch,), {}, (batch,)
         if isinstance(batch, (tuple, list)):
@@ -206,17 +212,22 @@ class Signature:
         return all(isinstance(name, str) and (self.any_keyword or name in self.names) for name in fields)
 
 
+def _foreign(part: Any) -> str:
+    """The name of what is neither of torch nor of Python, such as a class of the user's or an array of numpy; or ""."""
+    kind = type(part)
+    return "" if isinstance(part, torch.Tensor) or kind.__module__ == "builtins" else kind.__name__
+
+
+def _says(error: Exception, kind: str) -> bool:
+    """Whether an error is about an object of that kind: torch and Python name what they cannot take."""
+    return bool(kind) and re.search(rf"\b{re.escape(kind)}\b", str(error)) is not None
+
+
 def as_tensor(output: Any) -> Any:
     """The tensor a loss of torch's own is meant to get, out of whatever a model returned."""
     if isinstance(output, torch.Tensor):
         return output
     if hasattr(output, "logits"):
-def _is_about(batch: Batch, error: Exception) -> bool:
-    """Whether an error says that somebody did not know what to do with a batch that nobody here took apart."""
-    taken_apart = isinstance(batch, (torch.Tensor, tuple, list, Mapping)) or dataclasses.is_dataclass(batch)
-    return not taken_apart and re.search(rf"\b{re.escape(type(batch).__name__)}\b", str(error)) is not None
-
-
         return output.logits
     if isinstance(output, Mapping):
         return output["logits"] if "logits" in output else next(iter(output.values()))

@@ -93,7 +93,8 @@ class EngineStep:
             return StepResult(loss, advanced=False)
         if self._scaler is not None:
             return StepResult(loss, advanced=self._scaled_step(self._scaler))
-        self._clip_gradients()
+        if self._clip is not None:
+            self._clip_gradients()
         for optimizer in self._optimizers:
             optimizer.step()
         return StepResult(loss, advanced=True)
@@ -112,7 +113,11 @@ class EngineStep:
             if not loss.requires_grad:
                 raise LossError(NO_GRADIENT.format(dtype=loss.dtype))
             total += value
-            loss = loss.reshape(()) if len(window) == 1 else loss.reshape(()) / len(window)
+            # What need not be done is not: on a small model each node in the graph is a percent of the step.
+            if loss.dim():
+                loss = loss.reshape(())
+            if len(window) > 1:
+                loss = loss / len(window)
             (self._scaler.scale(loss) if self._scaler is not None else loss).backward()  # type: ignore[no-untyped-call]
         self._before_step()
         return total / len(window)
@@ -181,7 +186,7 @@ class ExplainedReading:
     def __call__(self, batch: Batch) -> torch.Tensor:
         """The loss of one batch, with its graph."""
         try:
-            return self._reading(batch)
+            return self._reading.forward(batch)[0]
         except (TypeError, ValueError, RuntimeError, AttributeError, IndexError, KeyError) as error:
             if not hasattr(error, "__notes__") and not isinstance(error, LRWidgetError):
                 error.add_note(self._reading.explain(batch))
