@@ -33,7 +33,7 @@ DOWNLOAD = """
     const link = this.parentNode.querySelector('a');
     const [head, data] = link.href.split(',');
     const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0));
-    link.href = URL.createObjectURL(new Blob([bytes], {type: head.slice(5).split(';')[0]}));
+    link.href = window.URL.createObjectURL(new Blob([bytes], {type: head.slice(5).split(';')[0]}));
     link.click();
 """
 """Presses the link at once. Browsers refuse to save long `data:` addresses, and no `blob:` ones."""

@@ -6,6 +6,16 @@ ipywidgets writes HTML into a page in a way in which its scripts never run; the 
 import html
 from uuid import uuid4
 
+GUARDED = """
+    let done;
+    try {{ done = sessionStorage; }} catch {{ done = window.lrwDone ??= {{}}; }}
+    if (!done['lrw-{name}'] && navigator.userActivation?.isActive !== false) {{
+        done['lrw-{name}'] = 'done';
+        {script}
+    }}
+"""
+"""The session's storage is the tab's, and is there again when the page is; some frames have none."""
+
 
 def once(script: str) -> str:
     """HTML that runs a script when it arrives, while the press that asked for it still counts as one.
@@ -18,8 +28,4 @@ def once(script: str) -> str:
         script: statements; `this` is an element among those it stands with.
     """
     name = uuid4().hex
-    guarded = (
-        "const done = (window.lrwDone ??= new Set()); "
-        f"if (!done.has('{name}') && navigator.userActivation?.isActive !== false) {{ done.add('{name}'); {script} }}"
-    )
-    return f'<img hidden alt="" src="data:," onerror="{html.escape(guarded)}">'
+    return f'<img hidden alt="" src="data:," onerror="{html.escape(GUARDED.format(name=name, script=script))}">'

@@ -10,6 +10,9 @@ if TYPE_CHECKING:
 MARGIN = {"left": 58, "right": 14}
 """Between the sides of a figure and its plot, px: the strip is as wide as the plot."""
 
+NARROW = 3.0
+"""Percent of the plot below which a phase has no room for even the first letters of its name; its tooltip has it."""
+
 STRIP = f"display: flex; margin: 0 {MARGIN['right']}px 0 {MARGIN['left']}px; font-size: 11px; line-height: 16px"
 NAME = "min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; box-sizing: border-box"
 EDGE = "; border-left: 1px solid var(--jp-border-color2, #dddddd); padding-left: 5px"
@@ -27,6 +30,7 @@ def phase_strip(plan: "Plan | None", last: float) -> str:
     for (begin, name), (end, _) in itertools.pairwise((*begins, (last, ""))):
         name = html.escape(name)
         share = 100 * max(0.0, end - begin) / last
+        shown = name if share > NARROW else ""
         style = f"flex: 0 0 {share:.4g}%; {NAME}{EDGE if begin > 0 else ''}"
-        cells.append(f"<div style='{style}' title='{name}'>{name or '&nbsp;'}</div>")
+        cells.append(f"<div style='{style}' title='{name}'>{shown or '&nbsp;'}</div>")
     return f"<div style='{STRIP}'>{''.join(cells)}</div>"
