@@ -33,6 +33,12 @@ AVERAGED = """Got an AveragedModel, whose weights are averages of another model'
 them; expected the model that is trained, of which this is the average. Pass that one, and the average in
 also=[averaged] if a step of yours updates it."""
 
+CALLS = {
+    "loss_step": "loss_step(model, batch) -> loss",
+    "train_step": "train_step(batch) -> loss",
+    "set_lrs": "set_lrs(lrs), which writes one LR per group",
+}
+
 
 class Loop:
     """A model, its optimizers and its data, and how one training step of them goes.
@@ -95,7 +101,7 @@ class Loop:
         self.scaler = scaler
         self.accumulate = plain(accumulate)
         self.clip_grad_norm = plain(clip_grad_norm)
-        self.also = tuple(also) if isinstance(also, (list, tuple)) else (also,)
+        self.also = tuple(also) if isinstance(also, (list, tuple, Iterator)) else (also,)
         self.metrics = metrics
         self._set_lrs = set_lrs
         self._names = names
@@ -224,6 +230,21 @@ class Loop:
                 "Got train_step together with amp, accumulate or clip_grad_norm; expected those inside train_step, "
                 "which does all of a step itself. Or pass loss_step and leave the rest to the engine."
             )
+        for name, function in (
+            ("loss_step", self.loss_step),
+            ("train_step", self.train_step),
+            ("set_lrs", self._set_lrs),
+        ):
+            if function is not None and not callable(function):
+                raise InputTypeError(f"Got a {type(function).__name__} as {name}; expected a function: {CALLS[name]}.")
+        if isinstance(names, str) or any(isinstance(thing, str) for thing in self.also):
+            given = f"names={names!r}" if isinstance(names, str) else f"also={self.also!r}"
+            raise InputTypeError(
+                f"Got {given}; expected a list of texts as names, one per param group, and objects in also, not the "
+                "names of any."
+            )
+        if len({id(optimizer) for optimizer in self.optimizers}) < len(self.optimizers):
+            raise InputError("Got one optimizer twice; expected each once. It would do two steps for one.")
         if self.amp not in (None, "fp16", "bf16"):
             raise InputError(f'Got amp={self.amp!r}; expected None, "fp16" or "bf16".')
         if not is_count(self.accumulate, 1):

@@ -40,8 +40,8 @@ NO_LOSS = """Got no loss_fn, and {model} returned {output}; expected a model tha
 number, an object with .loss, or a mapping with "loss". Pass loss_fn, or loss_step=lambda model, batch: ..."""
 
 OPAQUE = """Got a batch {batch}, of which the {kind} was passed on as it is, and was not understood: {error}. Expected
-tensors, alone or in tuples, lists, mappings and dataclasses, or an object that {model}.forward takes, with its target in
-.labels, .target or .y. Pass loss_step=lambda model, batch: ... that takes the batch apart and returns the loss."""
+tensors, alone or in tuples, lists, mappings and dataclasses, or an object that {model}.forward takes, with its target
+in .labels, .target or .y. Pass loss_step=lambda model, batch: ... that takes the batch apart and returns the loss."""
 
 
 class Reading:

@@ -129,7 +129,13 @@ class Sweep:
         self._loop = loop
         self._snapshot = snapshot
         self._verify = verify
-        self._ratios = lr_ratios(loop.lrs())
+        lrs = loop.lrs()
+        if not all(0 <= lr < math.inf for lr in lrs):
+            raise InputError(
+                f"Got param groups with the LRs {', '.join(f'{lr:g}' for lr in lrs)}; expected finite numbers, 0 or "
+                'more, because a sweep keeps their ratios. Write others into optimizer.param_groups[i]["lr"].'
+            )
+        self._ratios = lr_ratios(lrs)
         # Room for all points at once: to look at a growing sweep is then a copy, however long it is.
         self._points_T3 = np.empty((config.num_steps, 3))
         self._done = 0

@@ -542,6 +542,11 @@ def test_a_model_on_two_devices_is_told_to_bring_its_own_forward() -> None:
         ({"loss_step": len, "train_step": len}, InputError, r"Got both loss_step and train_step; expected one"),
         ({"train_step": len, "amp": "fp16"}, InputError, r"Got train_step together with amp"),
         ({"amp": "int8"}, InputError, r"Got amp='int8'; expected None"),
+        ({"loss_step": 3}, InputTypeError, r"Got a int as loss_step; expected a function: loss_step\(model, batch\)"),
+        ({"train_step": "step"}, InputTypeError, r"Got a str as train_step; expected a function: train_step\(batch\)"),
+        ({"set_lrs": 1e-3}, InputTypeError, r"Got a float as set_lrs; expected a function: set_lrs\(lrs\)"),
+        ({"also": "ema"}, InputTypeError, r"Got also=\('ema',\); expected .* objects in also"),
+        ({"names": "stem"}, InputTypeError, r"Got names='stem'; expected a list of texts"),
         ({"scaler": 2.0**16}, InputTypeError, r"Got a float as scaler; expected a torch.amp.GradScaler"),
     ],
 )
@@ -551,6 +556,13 @@ def test_what_is_no_loop_is_refused(arguments: dict[str, Any], kind: type[Except
     with pytest.raises(kind, match=said) as error:
         Loop(**{**whole, **arguments})
     assert str(error.value).startswith("Got ")
+
+
+def test_one_optimizer_given_twice_is_refused() -> None:
+    model = net()
+    optimizer = adam(model)
+    with pytest.raises(InputError, match=r"^Got one optimizer twice; expected each once"):
+        Loop(model, [optimizer, optimizer], loader(), F.cross_entropy)
 
 
 # ---- optimizers that are nobody's but the user's ---------------------------------------------------------------------

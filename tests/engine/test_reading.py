@@ -196,7 +196,9 @@ class Opaque:
 @pytest.mark.parametrize("loss_fn", [absolute, F.mse_loss, None])
 @pytest.mark.parametrize("model", [nn.Linear(2, 1), One()])
 def test_a_batch_that_the_model_cannot_take_as_it_is_is_an_error_that_says_what_to_do(model: Any, loss_fn: Any) -> None:
-    with pytest.raises(BatchError, match=r"(?s)^Got a batch of type Opaque.*Expected a\s.*Pass loss_step=") as error:
+    with pytest.raises(
+        BatchError, match=r"(?s)^Got a batch Opaque, of which the Opaque was.*Expected.*Pass loss_step="
+    ) as error:
         ExplainedReading(Reading(model, loss_fn))(Opaque())
     assert "Opaque" in str(error.value.__cause__)
     assert not hasattr(error.value, "__notes__")
@@ -207,6 +209,13 @@ def test_a_batch_that_the_model_takes_and_the_loss_does_not_is_told_so_too() -> 
     model.forward = lambda batch: batch.pixels
     with pytest.raises(BatchError, match=r"understood: 'Opaque' object has no attribute 'size'"):
         Reading(model, F.mse_loss)(Opaque())
+
+
+def test_arrays_in_a_batch_are_told_to_be_made_tensors() -> None:
+    with pytest.raises(
+        BatchError, match=r"(?s)^Got a batch tuple\(ndarray, ndarray\), of which the ndarray.*Expected\stensors"
+    ):
+        ExplainedReading(Reading(nn.Linear(2, 1), F.mse_loss))((X.numpy(), Y.numpy()))
 
 
 def test_an_error_of_the_model_that_is_not_about_the_batch_stays_as_it_is() -> None:

@@ -378,6 +378,15 @@ def test_an_empty_loader_is_refused(empty: Any) -> None:
     assert "no batch" in message(error)
 
 
+@pytest.mark.parametrize("lr", [math.nan, math.inf, -1e-3])
+def test_groups_whose_lrs_have_no_ratio_are_refused(lr: float) -> None:
+    model, optimizer, batches = in_training()
+    optimizer.param_groups[1]["lr"] = lr
+    with pytest.raises(InputError) as error:
+        range_test(model, optimizer, batches, F.cross_entropy)
+    assert f"the LRs 0.001, {lr:g};" in message(error)
+
+
 def test_a_loader_emptied_by_drop_last_says_that() -> None:
     model = net()
     with pytest.raises(EmptyLoaderError) as error:
