@@ -87,7 +87,7 @@ class Shape:
         div_final: the final LR is what `div_final_of` says, divided by this.
         div_final_of: `"initial"`: `final = max_lr / div / div_final` (torch); `"max"`: `final = max_lr / div_final`
             (fastai v2). The same number means an LR `div` times smaller in the first.
-        momentum: `(low, high)`, each 0 <= m < 1: `high` at both ends, `low` where the LR is highest. None, the
+        momentum: `(low, high)`, each 0 < m < 1: `high` at both ends, `low` where the LR is highest. None, the
             default, leaves the optimizer's own alone, because overwriting a beta nobody mentioned surprises.
         anneal: `"cos"`: half a cosine per phase, `end + (start − end)/2 · (1 + cos(π·p))`; `"linear"`:
             `start + (end − start)·p`; `"linear-cos"`: a linear warm-up, then cosines.
@@ -317,9 +317,10 @@ def positive_lr(value: Any, what: str) -> float:
 
 def _momentum(value: Any) -> tuple[float, float]:
     pair = tuple(finite(m, "momentum") for m in value) if isinstance(value, Iterable) else ()
-    if len(pair) != 2 or not 0 <= pair[0] <= pair[1] < 1:
+    # Not 0: a momentum of 0 is one that is off, and what is off stays off.
+    if len(pair) != 2 or not 0 < pair[0] <= pair[1] < 1:
         raise InputError(
-            f"Got momentum={value!r}; expected (low, high) with 0 <= low <= high < 1, as (0.85, 0.95): "
+            f"Got momentum={value!r}; expected (low, high) with 0 < low <= high < 1, as (0.85, 0.95): "
             "high at both ends of the cycle, low where the LR is highest. None leaves the optimizer's momentum alone."
         )
     return pair[0], pair[1]

@@ -165,7 +165,7 @@ class Plan:
         """
         cycle, *more = self.cycles
         native = cycle.ends == "torch" and cycle.div_final_of == "initial" and cycle.anneal != "linear-cos"
-        if more or not native or cycle.phase_ends()[0] != cycle.pct_start * cycle.steps - 1:
+        if more or not native or not 0 < cycle.phase_ends()[0] == cycle.pct_start * cycle.steps - 1:
             return None
         arguments: dict[str, Any] = {
             "max_lr": list(cycle.max_lrs),

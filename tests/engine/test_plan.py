@@ -307,6 +307,7 @@ def test_whole_numbers_of_any_kind_are_steps(steps: object) -> None:
         ({"momentum": (0.95, 0.85)}, InputError, r"\(low, high\)"),
         ({"momentum": (0.85, 1.0)}, InputError, r"\(low, high\)"),
         ({"momentum": 0.9}, InputError, r"\(low, high\)"),
+        ({"momentum": (0, 0.9)}, InputError, r"0 < low"),
         ({"freeze_steps": 10}, InputError, "counts them in"),
         ({"final_div_factor": 10}, InputTypeError, "Did you mean 'div_final'"),
         ({"anneal_strategy": "cos"}, InputTypeError, "Did you mean 'anneal'"),
