@@ -231,3 +231,50 @@ def test_layers_unfold_and_fold_by_keyboard(widget: WidgetPage) -> None:
     expect(layers.locator(".lrw-layers")).to_be_visible()
     widget.page.keyboard.press("Enter")
     expect(layers.locator(".lrw-layers")).to_be_hidden()
+
+
+def test_space_freezes_a_group_and_thaws_it(widget: WidgetPage) -> None:
+    box = widget.root.get_by_role("checkbox", name=re.compile("^Freeze stem"))
+    box.focus()
+    widget.page.keyboard.press("Space")
+    expect(widget.root.locator(".lrw-still input")).to_have_attribute("title", "Learning rate of stem")
+    assert widget.notebook.kernel_value("w.state.frozen") == [True, False, False]
+    expect(box).to_be_focused()
+    widget.page.keyboard.press("Space")
+    expect(widget.root.locator(".lrw-still")).to_have_count(0)
+    assert widget.notebook.kernel_value("w.state.frozen") == []
+
+
+def test_a_group_is_renamed_where_its_name_stands_and_keeps_its_row(widget: WidgetPage) -> None:
+    name = widget.root.get_by_role("textbox", name="Name of group 2")
+    widget.enter(name, "trunk")
+    expect(widget.root.get_by_role("textbox", name="Learning rate of trunk")).to_be_visible()
+    expect(name).to_be_focused()
+    assert [marker.name for marker in widget.markers] == ["stem", "trunk", "head"]
+    widget.enter(name, "head")
+    expect(widget.root.get_by_role("alert").filter(has_text="head")).to_be_visible()
+    expect(name).to_have_value("trunk")
+    widget.enter(name, "body")
+    expect(widget.markers[BODY].field).to_be_visible()
+
+
+def test_pause_holds_a_sweep_and_resume_goes_on_where_it_waits(widget: WidgetPage) -> None:
+    pause, top = widget.button("Pause"), widget.chart_top
+    widget.notebook.kernel_value("globals().update(pause=0.02)")
+    widget.enter(widget.field("steps"), "3000")
+    widget.field("mode").select_option("linear")
+    widget.press("Sweep")
+    widget.wait_running()
+    assert widget.chart_top == top
+    widget.press("Pause")
+    expect(widget.progress).to_contain_text("paused")
+    expect(widget.button("Resume")).to_be_focused()
+    step = widget.progress.inner_text()
+    assert re.match(r"\d+/3000\s+loss [\d.]+\s+lr [\de.-]+\s+[\d.]+ steps/s\s+paused", step)
+    widget.press("Resume")
+    expect(widget.progress).to_contain_text("left")
+    expect(pause).to_be_enabled()
+    widget.press("Stop")
+    widget.wait_idle()
+    assert widget.chart_top == top
+    assert widget.notebook.kernel_value("w.state.config.mode") == "linear"
