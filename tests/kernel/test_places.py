@@ -61,3 +61,16 @@ def test_in_vs_code_it_is_as_in_jupyterlab(kernel: Kernel) -> None:
     kernel.execute("thread = []\nw.state.observe(lambda _: thread.append(threading.current_thread().name), 'advice')")
     kernel.execute("w.sweep(num_steps=4)")
     assert kernel.value("'lrwidget sweep' in thread")
+
+
+def test_a_press_on_sweep_while_a_cell_runs_is_answered_when_the_cell_is_over(kernel: Kernel) -> None:
+    """The kernel reads no message meanwhile; with ipykernel 7.0 to 7.3 and a subshell it does, and refuses in words."""
+    assert kernel.execute(SETUP + ATTACH).status == "ok"
+    button = kernel.value("w._toolbar.sweep.model_id")
+    cell = kernel.execute_async(
+        "print('running', flush=True)\nthreading.Event().wait(2)\nprint(w.curve, w.state.phase)"
+    )
+    kernel.wait_for(lambda: "running" in cell.stdout)
+    kernel.click(button)
+    assert cell.wait().stdout == "running\nNone idle\n"
+    kernel.wait_for(lambda: kernel.value("w.curve is not None and w.state.phase == 'idle'"), 30, "the sweep")
