@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lrwidget.engine.curve import StopReason
+from lrwidget.engine.words import format_lr as format_lr
 
 if TYPE_CHECKING:
     from lrwidget.engine.curve import LossCurve, Trace
@@ -35,16 +36,6 @@ def group_color(index: int) -> str:
 def fastest(lrs: tuple[float, ...]) -> int:
     """Index of the group with the highest LR, whose marker is `max_lr`; the last of equals, which is the head."""
     return max(range(len(lrs)), key=lambda index: (lrs[index], index))
-
-
-def format_lr(lr: float) -> str:
-    """The one way in which learning rates are written: two digits, as precise as a range test is, and no idle zeros.
-
-    >>> [format_lr(lr) for lr in (1e-7, 3.14159e-5, 0.00054, 0.01, 0.996, 10, 123.0, 2e6)]
-    ['1e-7', '3.1e-5', '0.00054', '0.01', '1', '10', '120', '2e6']
-    """
-    mantissa, _, exponent = f"{float(f'{lr:.1e}'):g}".partition("e")
-    return f"{mantissa}e{int(exponent)}" if exponent else mantissa
 
 
 def lr_label(n_groups: int) -> str:

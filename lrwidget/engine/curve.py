@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from lrwidget.engine.errors import InputError, InputTypeError, RecordError
 from lrwidget.engine.record import pack_floats, save, unpack_floats
+from lrwidget.engine.words import format_lr
 
 if TYPE_CHECKING:
     import os
@@ -307,7 +308,7 @@ class LossCurve:
         """The ending in plain words; empty while the sweep runs."""
         if self.stop_reason is None:
             return ""
-        at = f"at lr {self.lrs[-1]:.2g}" if len(self) else "at the start"
+        at = f"at lr {format_lr(self.lrs[-1])}" if len(self) else "at the start"
         return ENDINGS[self.stop_reason].format(at=at, done=f"after {len(self)} of {self.num_steps} steps")
 
     @property

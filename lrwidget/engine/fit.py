@@ -45,7 +45,8 @@ def steps_per_epoch(loop: Loop) -> int:
             f"Got a {type(loop.train_dl).__name__} without a length; expected len(train_dl) to know how many steps an "
             "epoch has. Give the number of steps instead: steps= for epochs=, freeze_steps= for freeze_epochs=."
         )
-    return math.ceil(batches / loop.accumulate)
+    steps: int = math.ceil(batches / loop.accumulate)
+    return steps
 
 
 def _in_steps(loop: Loop, name: str, epochs: int | None, least: int) -> int:

@@ -16,6 +16,7 @@ from lrwidget.engine.cycle import Cycle
 from lrwidget.engine.errors import RecordError
 from lrwidget.engine.plan import Plan
 from lrwidget.engine.record import pack_floats, save, unpack_floats, written_whole
+from lrwidget.engine.words import format_lr
 
 if TYPE_CHECKING:
     import os
@@ -141,7 +142,7 @@ class History:
             lines.append(f"{done}{frozen}{norms}, loss {stage.first_loss:.4g} → {stage.last_loss:.4g}")
             for name, (first, highest, last) in zip(self.names, stage.lrs, strict=True):
                 if not math.isnan(last):
-                    lines.append(f"    {name}: lr {first:.3g} → {highest:.3g} → {last:.3g}")
+                    lines.append(f"    {name}: lr {format_lr(first)} → {format_lr(highest)} → {format_lr(last)}")
         for epoch in self.epochs:
             measured = {"train": epoch.train_loss, "valid": epoch.valid_loss, **epoch.metrics}
             told = (f"{name} {value:.4g}" for name, value in measured.items() if value is not None)

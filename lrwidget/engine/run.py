@@ -26,11 +26,12 @@ from lrwidget.engine.step import StepResult
 from lrwidget.engine.sweep import MAX_SKIPPED, OVERFLOW
 from lrwidget.engine.trained import Trained
 from lrwidget.engine.validate import check_can_validate, validate
+from lrwidget.engine.words import format_lr
 
 if TYPE_CHECKING:
     import os
 
-NOT_FINITE = """The loss became {loss} at step {step} of {total}, at lr {lr:.2g}; the weights are those {when} that \
+NOT_FINITE = """The loss became {loss} at step {step} of {total}, at lr {lr}; the weights are those {when} that \
 step. Pick a lower max_lr."""
 GOOD_WEIGHTS = " restore_best() returns to the weights of {where}."
 IMPATIENT = """Stopped after epoch {epoch}, {step} of {total} steps: the validation loss has not been below the \
@@ -334,7 +335,7 @@ class Run:
     def _end_not_finite(self, loss: float, step: int, lr: float) -> None:
         self._reason = StopReason.NOT_FINITE
         when = "before" if self._loop.train_step is None else "after"
-        self._note = NOT_FINITE.format(loss=loss, step=step, total=self.plan.total_steps, lr=lr, when=when)
+        self._note = NOT_FINITE.format(loss=loss, step=step, total=self.plan.total_steps, lr=format_lr(lr), when=when)
 
     # Epochs --------------------------------------------------------------------------------------------------------
 

@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lrwidget.engine.curve import LossCurve, LossTracker, StopReason, beta_for
+from lrwidget.engine.words import format_lr
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -401,4 +402,4 @@ def lr_at(reading: Reading, at: int | None = None) -> str:
 
 def short(lr: float | None) -> str:
     """A learning rate with two digits."""
-    return "–" if lr is None else f"{lr:.2g}"
+    return "–" if lr is None else format_lr(lr)
