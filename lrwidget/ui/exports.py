@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 
 from lrwidget.ui.fields import warning
+from lrwidget.ui.hints import hinted
 from lrwidget.ui.once import once
 from lrwidget.ui.palette import button, close_all, put, wrapped
 
@@ -63,15 +64,13 @@ class Exports:
         self._on_picture, self._on_history = on_picture, on_history
         self._shown: tuple[Any, ...] = ()
         self.what = ipywidgets.Dropdown(
-            description="picture of the",
-            tooltip="What Save picture draws",
             options=(),
+            **hinted("picture of the", "What Save picture draws"),
             layout=ipywidgets.Layout(width="190px"),
             style={"description_width": "initial"},
         )
         self.kind = ipywidgets.Dropdown(
-            description="as",
-            tooltip="PNG for a page or a slide, SVG to be scaled or edited",
+            **hinted("as", "PNG for a page or a slide, SVG to be scaled or edited"),
             options=[("PNG", "png"), ("SVG", "svg")],
             layout=ipywidgets.Layout(width="90px"),
             style={"description_width": "initial"},
@@ -141,8 +140,11 @@ METHODS = {"sweep": "curve", "schedule": "plan()", "run": "history"}
 def download(name: str, content: bytes) -> str:
     """A link that saves a file, as HTML, and that is pressed at once."""
     data = base64.b64encode(content).decode()
-    link = f'<a download="{html.escape(name)}" href="data:{TYPES[name.rpartition(".")[2]]};base64,{data}">'
-    return f"<span>{link}{html.escape(name)}</a> ({size_of(content)}){once(DOWNLOAD)}</span>"
+    address = f"data:{TYPES[name.rpartition('.')[2]]};base64,{data}"
+    link = (
+        f'<a download="{html.escape(name)}" href="{address}" style="text-decoration: underline">{html.escape(name)}</a>'
+    )
+    return f"<span>{link} ({size_of(content)}){once(DOWNLOAD)}</span>"
 
 
 def size_of(content: bytes) -> str:

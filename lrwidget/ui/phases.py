@@ -15,7 +15,8 @@ NARROW = 3.0
 
 STRIP = f"display: flex; margin: 0 {MARGIN['right']}px 0 {MARGIN['left']}px; font-size: 11px; line-height: 16px"
 NAME = "min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; box-sizing: border-box"
-EDGE = "; border-left: 1px solid var(--jp-border-color2, #dddddd); padding-left: 5px"
+EDGE_ALONE = "; border-left: 1px solid var(--jp-border-color2, #dddddd)"
+EDGE = f"{EDGE_ALONE}; padding-left: 5px"
 
 
 def phase_strip(plan: "Plan | None", last: float) -> str:
@@ -31,6 +32,7 @@ def phase_strip(plan: "Plan | None", last: float) -> str:
         name = html.escape(name)
         share = 100 * max(0.0, end - begin) / last
         shown = name if share > NARROW else ""
-        style = f"flex: 0 0 {share:.4g}%; {NAME}{EDGE if begin > 0 else ''}"
+        edge = "" if begin <= 0 else EDGE if shown else EDGE_ALONE
+        style = f"flex: 0 0 {share:.4g}%; {NAME}{edge}"
         cells.append(f"<div style='{style}' title='{name}'>{shown or '&nbsp;'}</div>")
     return f"<div style='{STRIP}'>{''.join(cells)}</div>"

@@ -20,8 +20,9 @@ from lrwidget.ui.fields import (
     read_share,
     warning,
 )
+from lrwidget.ui.hints import hinted
 from lrwidget.ui.once import once
-from lrwidget.ui.palette import button, close_all, hidden, put, wrapped
+from lrwidget.ui.palette import button, close_all, put, wrapped
 
 if TYPE_CHECKING:
     from lrwidget.engine.plan import Plan
@@ -83,12 +84,6 @@ COPY = """(async () => {
 })()"""
 """What the button of a program does; `execCommand` is the way of pages that are not on https."""
 
-HELP = (
-    "<style>.lrw-run .widget-label[title]:not([title='']) "
-    "{ cursor: help; text-decoration: underline dotted; text-underline-offset: 3px; }</style>"
-)
-"""Labels whose formula can be read by pointing at them look so."""
-
 
 class RunControls:
     """How a pick becomes a run, and the buttons that run it or tell it as code.
@@ -126,9 +121,9 @@ class RunControls:
         self.div = self._field("div", read_factor, "div", "85px")
         self.div_final = self._field("div_final", read_factor, "final div", "125px")
         self.momentum = self._field("momentum", read_momentum, "momentum", "165px")
-        self.anneal = self._choice("anneal", "annealing", "205px")
-        self.phases = self._choice("phases", "phases", "150px")
-        self.preset = Choice(self._another_preset, self._note, "preset", HINTS["preset"], "190px")
+        self.anneal = self._choice("anneal", "annealing", "225px")
+        self.phases = self._choice("phases", "phases", "175px")
+        self.preset = Choice(self._another_preset, self._note, "preset", HINTS["preset"], "220px")
         self.fine_tune = button("Fine-tune", "play", "Train with the schedule on the screen", "primary")
         self.code = button("Copy code", "code", "This run as plain PyTorch, to the clipboard and on the screen", "")
         self._code = ipywidgets.HTML()
@@ -151,10 +146,8 @@ class RunControls:
                 wrapped([self.fine_tune, self.code]),
                 self._note,
                 self._code,
-                hidden(HELP),
             ]
         )
-        self.view.add_class("lrw-run")
 
     def render(self, state: "LRState") -> None:
         """Show the state."""
@@ -181,7 +174,7 @@ class RunControls:
             value = getattr(options, name)
             put(field.view, placeholder=f"{getattr(shape, name):g}")
             field.show(value, "" if value is None else f"{value:g}")
-        put(self.div_final.view, tooltip=DIV_FINAL_HINTS[shape.div_final_of])
+        put(self.div_final.view, **hinted("final div", DIV_FINAL_HINTS[shape.div_final_of]))
         put(self.momentum.view, placeholder=momentum_text(shape.momentum))
         self.momentum.show(options.momentum, "" if options.momentum == "preset" else momentum_text(options.momentum))
         self._show_choices(options, shape)
@@ -208,7 +201,9 @@ class RunControls:
         def told(value: Any) -> None:
             self._tell(**{name: value})
 
-        return Field(read, told, self._note, label=label, hint=HINTS.get(name, ""), width=width)
+        field: Field[Any] = Field(read, told, self._note, width=width)
+        put(field.view, **hinted(label, HINTS.get(name, "")))
+        return field
 
     def _choice(self, name: str, label: str, width: str) -> "Choice":
         return Choice(lambda value: self._tell(**{name: value or None}), self._note, label, HINTS[name], width)
@@ -245,10 +240,9 @@ class Choice:
         self._value: Any = None
         self._showing = False
         self.view = ipywidgets.Dropdown(
-            description=label,
-            tooltip=hint,
             layout=ipywidgets.Layout(width=width),
             style={"description_width": "initial"},
+            **hinted(label, hint),
         )
         self.view.observe(self._chosen, "value")
 

@@ -59,9 +59,10 @@ class RunChart:
         self._phases = bqplot.Lines(
             x=[], y=[], scales={"x": self._step, "y": unit_scale()}, colors=[GRID], stroke_width=1
         )
-        self._step_axis = axis(self._step, "optimizer step")
+        # The only upright lines are the phases'. Without grid lines an axis has ticks, and its numbers stand lower.
+        self._step_axis = axis(self._step, "optimizer step", grid_lines="none", label_offset="2.5em")
         self._loss_axis = axis(self._loss, "loss", side="left")
-        self.figure = figure([self._step_axis, self._loss_axis], 236, fig_margin={**MARGIN, "top": 8, "bottom": 40})
+        self.figure = figure([self._step_axis, self._loss_axis], 240, fig_margin={**MARGIN, "top": 8, "bottom": 44})
         self.figure.marks = [self._raw, self._train, self._valid, self._phases]
         # What is drawn and the names of the phases are written above the plot, where no curve can be.
         self._names = ipywidgets.HTML(layout=ipywidgets.Layout(width="100%"))

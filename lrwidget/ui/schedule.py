@@ -21,6 +21,7 @@ from lrwidget.look import (
     wants_log,
     with_peak,
 )
+from lrwidget.ui.hints import hinted
 from lrwidget.ui.palette import (
     FAINT,
     GRID,
@@ -105,9 +106,8 @@ class SchedulePreview:
             )
         )
         self.log_axis = ipywidgets.Checkbox(
-            description="log axis",
+            **hinted("log axis", LOG_HINT),
             indent=False,
-            tooltip=LOG_HINT,
             layout=ipywidgets.Layout(width="auto", margin=f"0 {MARGIN['right']}px 0 8px"),
         )
         self.log_axis.observe(self._axis_chosen, "value")

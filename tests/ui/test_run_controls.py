@@ -1,6 +1,7 @@
 """The fields of a run: what they show, and what they tell."""
 
 import html
+import re
 from typing import Any
 
 import pytest
@@ -126,19 +127,27 @@ def test_epochs_are_no_change_of_the_preset(run: Run) -> None:
     assert run.preset.view.label == "torch"
 
 
+def label_and_hint(field: Any) -> tuple[str, str]:
+    found = re.fullmatch('<abbr title="([^"]*)"[^>]*>([^<]*)</abbr>', field.view.description)
+    assert found is not None and field.view.description_allow_html
+    return found[2], html.unescape(found[1])
+
+
 def test_every_field_has_a_label_and_says_what_it_does_by_which_formula(run: Run) -> None:
     fields = [run.epochs, run.freeze_epochs, run.pct_start, run.div, run.div_final]
-    for field in (*fields, run.momentum, run.anneal, run.phases, run.preset):
-        assert field.view.description
-        assert len(field.view.tooltip) > 30
-    for field in fields:
-        assert "=" in field.view.tooltip
+    labels = ["epochs", "frozen", "warm-up", "div", "final div", "momentum", "annealing", "phases", "preset"]
+    said = [label_and_hint(field) for field in (*fields, run.momentum, run.anneal, run.phases, run.preset)]
+    assert [label for label, _ in said] == labels
+    assert all(len(hint) > 30 for _, hint in said)
+    assert all("=" in hint for _, hint in said[: len(fields)])
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_the_formula_of_the_last_lr_is_the_presets(run: Run, preset: str) -> None:
     run.render(a_state(options=RunOptions(preset=preset)))
-    formula = run.div_final.view.tooltip.partition("last lr = ")[2].partition(",")[0].replace("final div", "div_final")
+    formula = (
+        label_and_hint(run.div_final)[1].partition("last lr = ")[2].partition(",")[0].replace("final div", "div_final")
+    )
     shape = PRESETS[preset]
     last = eval(formula, {"max_lr": 0.1, "div": shape.div, "div_final": shape.div_final})
     assert last == pytest.approx(shape.levels(0.1)[-1])
