@@ -186,12 +186,16 @@ class StepSource:
             clip = [f"torch.nn.utils.clip_grad_norm_({parameters}, {self.clip_grad_norm!r})"]
         if self.amp != "fp16":
             return [*clip, self.each("{}.step()")]
-        unscale = [self.each("scaler.unscale_({})")] if clip else []
-        return ["scale = scaler.get_scale()", *unscale, *clip, self.each("scaler.step({})"), "scaler.update()"]
+        # The scaler refuses an optimizer whose groups are all frozen.
+        has_gradients = 'any(p.grad is not None for g in o.param_groups for p in g["params"])'
+        moving = [f"moving = [o for o in optimizers if {has_gradients}]"] if self.n_optimizers > 1 else []
+        unscale = [self.each("scaler.unscale_({})", "moving")] if clip else []
+        step = self.each("scaler.step({})", "moving")
+        return ["scale = scaler.get_scale()", *moving, *unscale, *clip, step, "scaler.update()"]
 
-    def each(self, act: str) -> str:
-        """One line that does something with the optimizer, or with each of them."""
-        return act.format("optimizer") if self.n_optimizers == 1 else f"[{act.format('o')} for o in optimizers]"
+    def each(self, act: str, those: str = "optimizers") -> str:
+        """One line that does something with the optimizer, or with each of `those`."""
+        return act.format("optimizer") if self.n_optimizers == 1 else f"[{act.format('o')} for o in {those}]"
 
 
 def program(plan: "Plan", how: StepSource | None = None) -> str:

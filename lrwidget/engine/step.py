@@ -137,11 +137,13 @@ class EngineStep:
 
     def _scaled_step(self, scaler: torch.amp.GradScaler) -> bool:
         before = scaler.get_scale()
-        for optimizer in self._optimizers:
+        # The scaler refuses an optimizer whose groups are all frozen.
+        moving = [o for o in self._optimizers if any(p.grad is not None for g in o.param_groups for p in g["params"])]
+        for optimizer in moving:
             if self._clip is not None:
                 scaler.unscale_(optimizer)
         self._clip_gradients()
-        for optimizer in self._optimizers:
+        for optimizer in moving:
             scaler.step(optimizer)
         scaler.update()
         return scaler.get_scale() >= before

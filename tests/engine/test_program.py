@@ -101,6 +101,18 @@ def test_the_program_of_a_whole_step_of_the_users_own_only_schedules_it(plan: Pl
     assert weights(ours) == weights(printed) != weights(a_model())
 
 
+@pytest.mark.parametrize("how", [{"amp": "fp16"}, {"amp": "fp16", "clip_grad_norm": 1.0}], ids=["fp16", "and clipping"])
+@pytest.mark.parametrize("name", ["frozen first", "body frozen"])
+def test_an_optimizer_all_of_whose_groups_are_frozen_is_passed_over(name: str, how: dict[str, Any]) -> None:
+    def two(model: nn.Sequential) -> list[torch.optim.Optimizer]:
+        return [torch.optim.SGD(model[0].parameters(), 0.1), torch.optim.Adam(model[3].parameters(), 0.1)]
+
+    ours, printed = a_model(), a_model()
+    fit(ours, two(ours), BATCHES, F.cross_entropy, PLANS[name], **how)
+    run(PLANS[name].code(n_optimizers=2, **how), printed, two(printed), loss_fn=F.cross_entropy)
+    assert weights(ours) == weights(printed) != weights(a_model())
+
+
 @pytest.mark.parametrize("train_norms", [None, True, False])
 def test_the_program_of_groups_frozen_first_and_groups_frozen_all_along(train_norms: bool | None) -> None:
     def an_optimizer(model: nn.Module) -> torch.optim.Optimizer:
