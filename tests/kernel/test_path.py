@@ -110,7 +110,7 @@ class Notebook:
         kernel.execute(FRESH)
         self.tap, self.gauge, self.sweep_button, self.stop_button, *self.handles = kernel.value(
             "[thing.model_id for thing in (valve.tap, valve.gauge, w._toolbar.sweep, w._toolbar.stop,"
-            " *(marker.handle for marker in w._chart._markers))]"
+            " *(marker.handle for marker in w._chart._markers._each))]"
         )
         self.ok("before = prints()")
 
@@ -157,7 +157,7 @@ class Notebook:
     def typed(self) -> list[float]:
         """The numbers that stand in the text fields on the screen."""
         texts = [c["value"] for c in self.kernel.comms.values() if c.get("_model_name") == "TextModel"]
-        return [float(text) for text in texts if text]
+        return [float(text) for text in texts if text[:1].isdigit() and "…" not in text]  # others are names
 
     def given_back(self) -> bool:
         """Whether all is bit for bit as before the job, and nothing of it is left."""
