@@ -14,6 +14,7 @@ from torch import nn
 
 from lrwidget.engine.errors import InputError
 from lrwidget.engine.groups import NORM_LAYERS
+from lrwidget.engine.plain import is_count, plain
 
 HEADS = frozenset(
     """fc fc_out final_fc head heads head_dist cls classifier aux_classifier logits to_logits score qa_outputs embed_out
@@ -156,7 +157,8 @@ def by_depth(model: nn.Module, layers: Sequence[Layer], n: int) -> list[tuple[La
     Raises:
         InputError: `n` is no number of groups, or there are fewer layers.
     """
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+    n = plain(n)
+    if not is_count(n, 1):
         raise InputError(f"Got n={n!r}; expected a whole number of groups, 1 or more.")
     if n == 1:
         return [tuple(layers)]

@@ -269,9 +269,10 @@ def own_loss(output: Any, model: Any) -> torch.Tensor:
 def check_loss(loss: Any) -> torch.Tensor:
     """The loss, if it is one; the error that says what else it is, if not."""
     if not isinstance(loss, torch.Tensor):
+        alone = "alone, without what else there is to log" if isinstance(loss, (tuple, list, Mapping)) else "itself"
         raise LossError(
             f"Got a loss of type {type(loss).__name__} ({loss!r}); expected a tensor with one element that "
-            "backward() can start from. Return the tensor itself, without .item() or float()."
+            f"backward() can start from. Return the tensor {alone}, without .item() or float()."
         )
     if loss.numel() != 1:
         raise LossError(

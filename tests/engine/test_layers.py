@@ -5,6 +5,7 @@ import itertools
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -387,6 +388,10 @@ def test_groups_make_an_optimizer_at_once() -> None:
     with_lrs = torch.optim.AdamW(layer_groups(model).param_groups(lr=slice(1e-5, 1e-3)))
     assert groups.get_lrs([with_lrs]) == pytest.approx((1e-5, 1e-4, 1e-3))
     assert sum(group.n_params for group in layer_groups(model)) == sum(p.numel() for p in model.parameters())
+
+
+def test_a_number_of_groups_may_be_numpys() -> None:
+    assert len(layer_groups(ResNet18(), np.int64(4))) == 4
 
 
 def test_a_split_says_which_layers_are_where() -> None:

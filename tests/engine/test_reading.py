@@ -256,6 +256,8 @@ def test_a_model_without_a_loss_of_its_own_is_told_to_be_given_one() -> None:
         (torch.empty(0), r"shape \(0,\), 0 numbers; expected one"),
         (1.5, r"type float \(1.5\); expected a tensor"),
         (None, r"type NoneType"),
+        ((X.mean(), {}), r"type tuple.*Return the tensor alone, without what else there is to log"),
+        ({"loss": X.mean()}, r"type dict.*Return the tensor alone"),
         (torch.tensor(1j), r"complex loss"),
     ],
 )
