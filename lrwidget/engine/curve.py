@@ -3,7 +3,6 @@
 Shape suffixes: T points, G param groups, M points left for the screen.
 """
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -339,19 +338,17 @@ class LossCurve:
         steps = np.arange(len(self))
         smoothed = self.smoothed
         if len(self) > max_points:
-            low = np.where(np.isfinite(self.losses), self.losses, np.inf)
-            high = np.where(np.isfinite(self.losses), self.losses, -np.inf)
-            edges = np.linspace(0, len(self), (max_points - 4) // 2 + 1).astype(int)
-            stretches = [slice(a, b) for a, b in itertools.pairwise(edges)]
-            kept = {
-                0,
-                len(self) - 1,
-                int(low.argmin()),
-                int(np.where(np.isfinite(smoothed), smoothed, np.inf).argmin()),
-            }
-            kept.update(s.start + int(low[s].argmin()) for s in stretches)
-            kept.update(s.start + int(high[s].argmax()) for s in stretches)
-            steps = np.array(sorted(kept))
+            finite = np.isfinite(self.losses)
+            low, high = np.where(finite, self.losses, np.inf), np.where(finite, self.losses, -np.inf)
+            bottom = np.where(np.isfinite(smoothed), smoothed, np.inf)
+            # Stretches of equal width as rows of a matrix, the last one filled up with what no extreme is.
+            width = math.ceil(len(self) / ((max_points - 4) // 2))
+            start_R = np.arange(0, len(self), width)
+            missing = (0, len(start_R) * width - len(self))
+            low_RW = np.pad(low, missing, constant_values=np.inf).reshape(-1, width)
+            high_RW = np.pad(high, missing, constant_values=-np.inf).reshape(-1, width)
+            ends = [0, len(self) - 1, low.argmin(), bottom.argmin()]
+            steps = np.unique(np.concatenate([ends, start_R + low_RW.argmin(1), start_R + high_RW.argmax(1)]))
         return Trace(steps, self.lrs[steps], self.losses[steps], smoothed[steps])
 
     def same_as(self, other: "LossCurve") -> bool:

@@ -56,6 +56,7 @@ class LossChart:
         refresh_s: shortest time between two calls of `on_drag`, in seconds; the default, 0.05, is what labels need to
             feel live, and leaves room in what a notebook server lets through.
         clock: seconds from any start; replaced in tests.
+        clicked_at: when the click that is being told was made, in seconds from any start; None: now, by the clock.
 
     Attributes:
         view: the widget to show.
@@ -84,12 +85,13 @@ class LossChart:
         on_reset: Callable[[], object] = lambda: None,
         refresh_s: float = 0.05,
         clock: Callable[[], float] = time.monotonic,
+        clicked_at: Callable[[], float] | None = None,
     ) -> None:
         self._on_pick_max, self._on_reset = on_pick_max, on_reset
         self._x = bqplot.LogScale(min=1e-7, max=10.0, allow_padding=False)
         self._loss = bqplot.LinearScale(min=0.0, max=1.0, allow_padding=False)
         self._height = unit_scale()
-        self._double_click = DoubleClick(clock)
+        self._double_click = DoubleClick(clicked_at or clock)
         self._ground = Ground(self._x, self._height, self._clicked)
         self._curve = CurveMarks(self._x, self._loss)
         self._kept = KeptMarks(self._x, self._loss)

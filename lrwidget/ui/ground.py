@@ -25,7 +25,7 @@ class DoubleClick:
     """Tells the second of two clicks at one place from a first one.
 
     Args:
-        clock: seconds from any start.
+        clock: when the click that is asked about was made, in seconds from any start.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:

@@ -108,6 +108,7 @@ class LRWidget:
             on_drag=self._told(lambda index, lr: session.pick_group(index, lr, dragging=True)),
             on_drop=self._told(self._drop),
             on_reset=self._told(session.reset_pick),
+            clicked_at=kernel.told_at,
         )
         self._picks = PickBar(
             on_undo=self._told(session.undo),
