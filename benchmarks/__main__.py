@@ -19,7 +19,8 @@ HEAD = """# What lrwidget costs
 Written by `make bench`; `README.md` beside this says how it is measured.
 
 {machine}
-"Spread" is least – median – most. A time is compared by its shortest, because other work on a machine only adds to it.
+"Spread" is least – median – most. Of several times the shortest counts, because other work on a machine only adds to
+it. Sweeps and fits are compared by the time that the processor worked for them, the rest by the clock.
 """
 
 
@@ -27,11 +28,14 @@ def main() -> None:
     """Measure, print, and write the report; a quick one is not worth keeping beside a whole one."""
     quick = "--quick" in sys.argv
     torch.set_num_threads(1)
+    name = "RESULTS.md" if DEVICE.type == "cpu" else "RESULTS-GPU.md"
+    target = HERE / name if not quick else HERE.parent / "build" / f"quick-{name}"
     sections = []
     for title, words, measure in (
         (
             "Sweep and fit",
-            "100 steps, borrowing and giving back included, over the same steps in a bare loop.",
+            "100 steps, borrowing and giving back included, over the same steps in a bare loop. Three of the others write a "
+            "file and read it back, and wait for the disk by the clock only.",
             lambda: finding.rows(FINDERS, quick=quick),
         ),
         (
@@ -53,9 +57,7 @@ def main() -> None:
         print(f"{title} ...", flush=True)
         sections.append(Section(title, words, measure()))
         print(table(sections[-1].rows), flush=True)
-    name = "RESULTS.md" if DEVICE.type == "cpu" else "RESULTS-GPU.md"
-    target = HERE / name if not quick else HERE.parent / "build" / f"quick-{name}"
-    write(target, sections, head=HEAD.format(machine=machine()))
+        write(target, sections, head=HEAD.format(machine=machine()))
     print(f"Written to {target.relative_to(HERE.parent)}.")
 
 

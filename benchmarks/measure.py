@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -40,13 +41,22 @@ class Ratio:
     Attributes:
         best: the shortest time of the one over the shortest of the other: what is left when nobody else is at work on
             the machine, whose other work can only add to a time.
+        processor: the same for the time that the processor worked for this process, which others lengthen little.
         rounds: the ratios of the rounds, in each of which both ran one after the other.
         seconds: the times of the one.
     """
 
     best: float
+    processor: float
     rounds: Spread
     seconds: Spread
+
+
+class Times(NamedTuple):
+    """Seconds by the clock, and those that the processor worked."""
+
+    wall: float
+    processor: float
 
 
 def race(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, Ratio]:
@@ -57,27 +67,29 @@ def race(contestants: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
     names = list(contestants)
     for run in contestants.values():
         run()
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    times: dict[str, list[Times]] = {name: [] for name in names}
     for number in range(rounds):
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
-            seconds[name].append(timed(contestants[name]))
-    base = seconds[names[0]]
-    return {
-        name: Ratio(
-            best=min(own) / min(base),
-            rounds=Spread.of([a / b for a, b in zip(own, base, strict=True)]),
-            seconds=Spread.of(own),
-        )
-        for name, own in seconds.items()
-    }
+            times[name].append(timed(contestants[name]))
+    return {name: compared(own, times[names[0]]) for name, own in times.items()}
 
 
-def timed(run: Callable[[], object]) -> float:
-    """Seconds that it takes; the garbage of whoever came before is collected first."""
+def compared(own: Sequence[Times], base: Sequence[Times]) -> Ratio:
+    """The times of one contestant over those of the other in the same rounds."""
+    return Ratio(
+        best=min(time.wall for time in own) / min(time.wall for time in base),
+        processor=min(time.processor for time in own) / min(time.processor for time in base),
+        rounds=Spread.of([a.wall / b.wall for a, b in zip(own, base, strict=True)]),
+        seconds=Spread.of([time.wall for time in own]),
+    )
+
+
+def timed(run: Callable[[], object]) -> Times:
+    """How long it takes; the garbage of whoever came before is collected first."""
     gc.collect()
-    started = time.perf_counter()
+    wall, processor = time.perf_counter(), time.process_time()
     run()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter() - started
+    return Times(time.perf_counter() - wall, time.process_time() - processor)

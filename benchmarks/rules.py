@@ -24,7 +24,7 @@ def rows(valley_of_fastai: Callable[..., Any] | None = None, *, quick: bool) -> 
     points = 1_000 if quick else 10_000
     found, one = [], curve(points)
     for name, rule in {"valley": valley, "steepest": steepest, "minimum/10": minimum_tenth, "all": suggest}.items():
-        times = [timed(functools.partial(rule, one)) * 1e3 for _ in range(20)]
+        times = [timed(functools.partial(rule, one)).wall * 1e3 for _ in range(20)]
         limit = 20.0 if name != "all" else None
         found.append(
             Row(
@@ -40,6 +40,6 @@ def rows(valley_of_fastai: Callable[..., Any] | None = None, *, quick: bool) -> 
 
         lrs, losses = torch.tensor(one.lrs), torch.tensor(one.losses)
         few = points // 10  # its cost grows with the square, and it would take minutes
-        seconds = timed(lambda: valley_of_fastai(lrs[:few], losses[:few], few))
+        seconds = timed(lambda: valley_of_fastai(lrs[:few], losses[:few], few)).wall
         found.append(Row(f"fastai's valley on {few} points", seconds * 1e3, None, "{:.0f} ms", detail="grows as n²"))
     return found

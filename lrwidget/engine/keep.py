@@ -47,6 +47,9 @@ MODULE_CONTENT = ("_parameters", "_buffers", "_modules")
 LIVE = (type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.Thread, socket.socket)
 """Who holds one of these is at work on another thread or with another process, and must not be rewound."""
 
+PLAIN = frozenset((type(None), bool, int, float, str, bytes))
+"""Values that cannot change: most of what is met. Looked up by class, which is quicker than to ask for an instance."""
+
 SAMPLERS = (Sampler, BatchSampler)
 CONTAINERS = (dict, list, set, deque, bytearray)
 
@@ -165,10 +168,12 @@ class Keeper:
     def _meet_tensor(self, path: str, tensor: torch.Tensor, data: bool) -> None:
         if not data or _is_small(tensor):
             self._found.append((path, tensor))
-            self._enter(path, vars(tensor).items(), data)
+            if vars(tensor):
+                self._enter(path, vars(tensor).items(), data)
             if tensor.is_leaf:
                 hooks = [getattr(tensor, name, None) for name in ("_backward_hooks", "_post_accumulate_grad_hooks")]
-                self._enter(path, [("grad", tensor.grad), *(("hooks", h) for h in hooks)], data)
+                parts = [("grad", tensor.grad), *(("hooks", h) for h in hooks)]
+                self._enter(path, [part for part in parts if part[1] is not None], data)
 
     def _meet_object(self, path: str, owner: Any, data: bool) -> None:
         if is_wrapper(owner):
@@ -190,7 +195,7 @@ class Keeper:
     def _enter(self, path: str, parts: Iterable[tuple[Any, Any]], data: bool) -> None:
         """Put the parts of a thing on the list."""
         for name, value in parts:
-            if isinstance(value, (type(None), bool, int, float, str, bytes)):
+            if type(value) in PLAIN:
                 continue
             if isinstance(value, CONTAINERS) and not value:
                 self._empties.add(path, name, value)

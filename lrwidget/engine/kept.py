@@ -8,6 +8,7 @@ keys in the same order: whatever else refers to them stays valid. Tensors are ne
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import is_
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -280,7 +281,7 @@ def _slots(kind: type) -> tuple[str, ...]:
 
 def same_entries(a: dict[Any, Any], b: dict[Any, Any]) -> bool:
     """Whether two dicts hold the same objects under the same keys in the same order."""
-    return len(a) == len(b) and all(k is m and v is w for (k, v), (m, w) in zip(a.items(), b.items(), strict=True))
+    return len(a) == len(b) and all(map(is_, a, b)) and all(map(is_, a.values(), b.values()))
 
 
 def restore_dict(target: dict[Any, Any], content: dict[Any, Any]) -> None:

@@ -193,19 +193,19 @@ def restore_versions(tensors: Iterable[KeptTensor]) -> None:
     tensors that look at the same memory share one count.
     """
     counted = [(kept.tensor, kept.version) for kept in tensors if kept.version is not None]
-    for tensor, version in counted:
-        if tensor._version != version:
-            _preserve_version(tensor, version)
-
-
-def _preserve_version(tensor: torch.Tensor, version: int) -> None:
-    counter = _unsafe_preserve_version_counter(tensor)
-    # It takes one number before torch 2.6, a tuple after.
+    moved = [(tensor, version) for tensor, version in counted if tensor._version != version]
+    if not moved:
+        return
+    counter = _unsafe_preserve_version_counter(moved[0][0])
+    # It takes one number before torch 2.6, and tuples after: then one call will do for all.
     if hasattr(counter, "prev_versions"):
-        counter.prev_versions = (version,)
-    else:
+        counter.tensors, counter.prev_versions = zip(*moved, strict=True)
+        counter.__exit__()
+        return
+    for tensor, version in moved:
+        counter = _unsafe_preserve_version_counter(tensor)
         counter.prev_version = version  # type: ignore[attr-defined]
-    counter.__exit__()
+        counter.__exit__()
 
 
 def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
@@ -213,7 +213,8 @@ def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
     if tensor.layout != torch.strided:
         return tensor.layout, tensor.dtype, tensor.shape, tensor.device, None
     # A DTensor and its like have no memory of their own, but only wrap other tensors.
-    wraps = not torch._C._has_storage(tensor) or is_traceable_wrapper_subclass(tensor)
+    plain = type(tensor) in (torch.Tensor, torch.nn.Parameter)
+    wraps = not torch._C._has_storage(tensor) or (not plain and is_traceable_wrapper_subclass(tensor))
     address = None if wraps or tensor.is_meta else tensor.data_ptr()
     return tensor.stride(), tensor.dtype, tensor.shape, tensor.device, address
 
@@ -231,7 +232,7 @@ def _is_dense(tensor: torch.Tensor) -> bool:
 
 def _once(tensor: torch.Tensor) -> torch.Tensor:
     """Each element once: `expand`ed dimensions look at the same memory again and again, and cannot be written to."""
-    if tensor.layout == torch.strided:
+    if tensor.layout == torch.strided and 0 in tensor.stride():
         for dim, (size, stride) in enumerate(zip(tensor.shape, tensor.stride(), strict=True)):
             if stride == 0 and size > 1:
                 tensor = tensor.narrow(dim, 0, 1)
