@@ -48,7 +48,7 @@ MOST_NUMBERS = 6
 """Groups whose LRs are written out one by one while a run trains; of more it is the range."""
 
 SMALL_PRINT = (
-    "display: flex; flex-wrap: wrap; align-content: center; column-gap: 10px; height: 28px; overflow: hidden; "
+    "display: flex; flex-wrap: wrap; align-content: safe center; column-gap: 10px; height: 28px; overflow: hidden; "
     "font-size: 11px; line-height: 14px"
 )
 """In one line or in two, and always as high: a chart must not move under the hand."""
