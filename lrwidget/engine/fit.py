@@ -265,8 +265,9 @@ def resume(
     Give it objects made as for that run; their weights, optimizer state and random states are read from the checkpoint.
     On a CPU, and with a loader whose batches depend on random numbers alone, the run ends with the very weights, to the
     last bit, that it would have ended with. Batches of the pass that was under way are drawn once more and
-    dropped, to come to the place; a loader with `state_dict` and `load_state_dict` is asked to go there itself. What
-    worker processes that live from pass to pass (`persistent_workers`) draw at random starts anew.
+    dropped, to come to the place; a loader with `state_dict` and `load_state_dict` is asked to go there itself. With
+    `persistent_workers` the batches come in the same order, but from the second pass on what the workers themselves draw
+    at random (augmentations) is new: train without them where the last bit matters.
 
     Args:
         checkpoint_dir: the folder that the run was given.

@@ -3,7 +3,9 @@
 No loader tells its position, but every loader starts a pass from random states that can be read. Those are kept when a
 pass begins. To come back to the middle of it, they are put back, the pass is begun again, as many batches are
 drawn and dropped as were used, and then the random states of that moment are put back as well. Worker processes
-draw their seeds when a pass begins, so theirs are the same too.
+draw their seeds when a pass begins, so theirs are the same too. Those that live from pass to pass
+(`persistent_workers`) draw them before the first pass only: the batches of a later one come in the same order, but what
+the workers themselves draw at random is new, because where their generators stand nobody can read.
 """
 
 import random
@@ -44,12 +46,14 @@ class Position:
         self._tells = hasattr(loader, "state_dict") and hasattr(loader, "load_state_dict")
         self._generators = [*_global_generators(), *_generators_in([loader, *roots])]
         self._start: list[Any] = []
+        self._lived = False
 
     def state(self) -> dict[str, Any]:
         """The place now. To be asked between a step and the next look at the loader."""
         return {
             "drawn": self.batches.drawn,
             "start": None if self._tells else self._start,
+            "workers live": self._lived if self.batches.drawn else self._workers_live(),
             "now": self._random_states(),
             "loader": self._loader.state_dict() if self._tells else None,  # type: ignore[attr-defined]
         }
@@ -61,12 +65,29 @@ class Position:
             if state["drawn"]:
                 self.batches.join(state["drawn"])
         elif state["drawn"] and not at_end:
-            self._put_back(state["start"])
+            self._put_back_for_a_pass(state["start"], state["workers live"])
             self.batches.skip(state["drawn"])
-        self._put_back(state["now"])
+        if state["drawn"] or at_end:
+            self._put_back(state["now"])
+        else:
+            self._put_back_for_a_pass(state["now"], state["workers live"])
+
+    def _put_back_for_a_pass(self, states: Sequence[Any], lived: bool) -> None:
+        """Put the random states back so that a pass which begins now draws from them what it drew then."""
+        live = self._workers_live()
+        if lived and not live:
+            iter(self._loader)
+        self._put_back(states)
+        if live and not lived:  # what a DataLoader draws when it starts its workers
+            torch.empty((), dtype=torch.int64).random_(generator=getattr(self._loader, "generator", None))
+
+    def _workers_live(self) -> bool:
+        """Whether a pass that begins now would find its workers at hand, and so would draw no seed for them."""
+        loader = self._loader
+        return isinstance(loader, DataLoader) and loader.persistent_workers and loader._iterator is not None
 
     def _note_start(self) -> None:
-        self._start = self._random_states()
+        self._start, self._lived = self._random_states(), self._workers_live()
 
     def _random_states(self) -> list[Any]:
         return [generator.read() for generator in self._generators]

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 import lrwidget
+from lrwidget.engine.batches import shut_down
 from lrwidget.engine.curve import StopReason
 from lrwidget.engine.errors import InputError, RecordError
 from lrwidget.engine.fit import Run, fit
@@ -220,6 +221,10 @@ def test_what_a_model_remembers_in_plain_attributes_goes_on(tmp_path: Path) -> N
         assert model.calls == done
 
 
+def classification_set(n: int) -> Any:
+    return torch.utils.data.TensorDataset(*classification(n))
+
+
 class Reordered(Stream):
     """Shuffles with a generator of its own that lives from pass to pass."""
 
@@ -327,6 +332,56 @@ def test_a_run_to_which_a_group_was_added_goes_on(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", None)
     for after in (3, 4, 5, 9):
         assert run(tmp_path / str(after), after) == whole, after
+
+
+@pytest.mark.parametrize(
+    ("data", "kills"), [(Augmented, (1,)), (classification_set, (1, 4, 7))], ids=["random", "plain"]
+)
+def test_workers_that_live_from_pass_to_pass_go_on_but_for_their_random_draws_of_later_passes(
+    tmp_path: Path, data: Callable[[int], Any], kills: tuple[int, ...]
+) -> None:
+    alive: list[Any] = []
+
+    def make() -> tuple[Any, ...]:
+        while alive:  # torch waits long for workers that were forked beside those of another loader
+            shut_down(alive.pop()._iterator)
+        model = net()
+        alive.append(DataLoader(data(24), 8, shuffle=True, num_workers=1, persistent_workers=True))
+        return model, adam(model), alive[0], F.cross_entropy
+
+    whole = trained(make, tmp_path / "whole")
+    for after in kills:
+        assert trained(make, tmp_path / str(after), killed_after=after) == whole
+
+
+def test_a_run_that_was_stopped_goes_on_with_a_loader_whose_workers_live(tmp_path: Path) -> None:
+    def run(stops: tuple[int, ...]) -> dict[str, Any]:
+        seed(1)
+        model = net()
+        optimizer = adam(model)
+        batches = DataLoader(classification_set(24), 8, shuffle=True, num_workers=1, persistent_workers=True)
+        folder = tmp_path / str(stops)
+        seed(2)
+        plan = one_cycle(0.01, 11, optimizer)
+        for i, stop in enumerate((*stops, 11)):
+            left = iter([False] * (stop - (stops[i - 1] if i else 0)) + [True])
+            if i == 0:
+                history = fit(
+                    model,
+                    optimizer,
+                    batches,
+                    F.cross_entropy,
+                    plan,
+                    checkpoint_dir=folder,
+                    should_stop=left.__next__,
+                )
+            else:
+                seed(70 + i)
+                history = lrwidget.resume(folder, model, optimizer, batches, F.cross_entropy, should_stop=left.__next__)
+        shut_down(batches._iterator)
+        return came_to(model, optimizer, history)
+
+    assert run((0, 1, 3, 4, 8)) == run(())
 
 
 def test_a_one_shot_loader_goes_on_and_runs_dry_where_it_would_have(tmp_path: Path) -> None:
