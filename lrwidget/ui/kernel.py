@@ -5,7 +5,7 @@
 | a kernel, end of a cell, or the widget's button    | on a worker thread, with the gate for the next cell   |
 | a kernel, in the middle of a cell or in a function | inline: what follows it may use the model             |
 | a kernel that runs a cell, the widget's button     | not at all: the cell may use the model                |
-| a kernel without a person (nbconvert, papermill)   | inline: there is no next cell to keep alive           |
+| a cell that no person runs (papermill, Voilà)      | inline: there is no next cell to keep alive           |
 | Colab, ipykernel 7.0                               | inline: updates sent from a thread are not shown      |
 | a script, plain IPython                            | inline                                                |
 """

@@ -90,12 +90,12 @@ class LRMagics(Magics):
         widget = attach(*(found[role].value for role in ROLES), **how)
         if len(found) > len(given):
             widget.state.title += f" · {_taken(found, given)}"
-        words = current_kernel() is None  # which do not grow with the curve
-        if not words:
+        grows = current_kernel() is not None  # elsewhere there are words, of what was found
+        if grows:
             widget.show()
         if not no_sweep:
             widget.sweep(**sweep)
-        if words:
+        if not grows:
             widget.show()
         return widget
 
