@@ -42,6 +42,8 @@ STYLE = f"""<style>
 .lrw-advice summary {{ cursor: pointer; }}
 </style>"""
 
+DECADES = 8.0
+"""Of a usual axis, whatever this one has."""
 HINT = "Press Sweep: the loss appears here while the learning rate grows"
 
 
@@ -171,8 +173,9 @@ class LossChart:
             self._on_pick_max(lr)
 
     def _second_click(self, lr: float) -> bool:
-        """Reset if a click is the second at its place, by pixels and not by LR: the axis may have moved between."""
-        second = self._double_click.completed_at(math.log(lr / self._x.min) / math.log(self._x.max / self._x.min))
+        """Reset if a click is the second at its place: by pixels if the axis has moved between, by LR if not yet."""
+        by_pixels = math.log(lr / self._x.min) / math.log(self._x.max / self._x.min)
+        second = self._double_click.completed_at(by_pixels, math.log10(lr) / DECADES)
         if second:
             self._on_reset()
         return second

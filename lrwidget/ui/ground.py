@@ -30,14 +30,18 @@ class DoubleClick:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._last = (-math.inf, math.nan)
+        self._last: tuple[float, tuple[float, ...]] = (-math.inf, ())
 
-    def completed_at(self, place: float) -> bool:
-        """Whether a click at a place, 0 ... 1 along the axis, is the second; the next one is a first again."""
+    def completed_at(self, *places: float) -> bool:
+        """Whether a click is the second at its place; the next one is a first again.
+
+        Args:
+            *places: where it was, by one measure or several, each a share of the axis; one that fits is enough.
+        """
         when, where = self._last
         now = self._clock()
-        second = now - when <= DOUBLE_S and abs(place - where) <= NEAR
-        self._last = (-math.inf, math.nan) if second else (now, place)
+        second = now - when <= DOUBLE_S and any(abs(a - b) <= NEAR for a, b in zip(places, where, strict=False))
+        self._last = (-math.inf, ()) if second else (now, places)
         return second
 
 

@@ -708,3 +708,19 @@ def test_closing_leaves_no_widget_behind() -> None:
     screen.chart.render(a_state(names=("other",), lrs=(1e-3,), sweeps=kept("a", "b"), chosen=0))
     screen.chart.close()
     assert set(INSTANCES) == before
+
+
+def test_the_second_click_counts_by_its_lr_where_the_page_has_not_moved_the_axis_yet() -> None:
+    told: list[str] = []
+    chart = LossChart(
+        on_pick_max=lambda lr: told.append("pick"),
+        on_drag=lambda index, lr: None,
+        on_drop=lambda index, lr: None,
+        on_reset=lambda: told.append("reset"),
+        clicked_at=lambda: 1.0,
+    )
+    chart.render(a_state())
+    chart._clicked(1e-6)
+    chart.render(a_state(lrs=(1e-9, 1e-8, 1e-6)))  # two decades more on the left
+    chart._clicked(1e-6)
+    assert told == ["pick", "reset"]
