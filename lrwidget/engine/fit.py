@@ -12,6 +12,7 @@ from lrwidget.engine.checkpoint import CheckpointFolder
 from lrwidget.engine.errors import InputError, RecordError, known_options
 from lrwidget.engine.history import EpochPoint, History
 from lrwidget.engine.loop import Loop
+from lrwidget.engine.plain import is_count, plain
 from lrwidget.engine.plan import Plan, fine_tune_plan
 from lrwidget.engine.protocols import Loader, LossFn, LossStep, Metric, OptimizerLike, TrainStep
 from lrwidget.engine.run import Run, RunPoint, given_to
@@ -50,7 +51,8 @@ def steps_per_epoch(loop: Loop) -> int:
 
 
 def _in_steps(loop: Loop, name: str, epochs: int | None, least: int) -> int:
-    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < least:
+    epochs = plain(epochs)
+    if not is_count(epochs, least):
         raise InputError(f"Got {name}={epochs!r}; expected a whole number, {least} or more.")
     return epochs * steps_per_epoch(loop) if epochs else 0
 
@@ -84,7 +86,9 @@ def fit(
 
     Args:
         model: what is trained, in place.
-        optimizer: what trains it. Its LRs and momenta are the plan's during the run and its own again afterwards.
+        optimizer: what trains it. Its LRs and momenta are the plan's during the run and its own again afterwards. A
+            group that a callback adds to it (`optimizer.add_param_group`) trains from the next step on, its LR moving
+            as the others do, up to the one it was given.
         train_dl: started over until the plan's steps are done.
         loss_fn: as everywhere; None when the model returns its own loss.
         plan: from `one_cycle`, `fine_tune_plan` or `w.plan`.
@@ -266,8 +270,8 @@ def resume(
     On a CPU, and with a loader whose batches depend on random numbers alone, the run ends with the very weights, to the
     last bit, that it would have ended with. Batches of the pass that was under way are drawn once more and
     dropped, to come to the place; a loader with `state_dict` and `load_state_dict` is asked to go there itself. With
-    `persistent_workers` the batches come in the same order, but from the second pass on what the workers themselves draw
-    at random (augmentations) is new: train without them where the last bit matters.
+    `persistent_workers` the batches come in the same order, but from the second pass on what the workers themselves
+    draw at random (augmentations) is new: train without them where the last bit matters.
 
     Args:
         checkpoint_dir: the folder that the run was given.

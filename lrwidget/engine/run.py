@@ -20,6 +20,7 @@ from lrwidget.engine.curve import StopReason
 from lrwidget.engine.errors import InputError, InputTypeError, LossError, RecordError
 from lrwidget.engine.history import EpochPoint, History
 from lrwidget.engine.loop import Loop, training_mode
+from lrwidget.engine.plain import is_count, plain
 from lrwidget.engine.plan import Plan
 from lrwidget.engine.position import Position
 from lrwidget.engine.step import StepResult
@@ -102,8 +103,9 @@ class Run:
                 "Make the plan with groups=optimizer."
             )
         check_can_validate(loop)
+        patience, checkpoint_every = plain(patience), plain(checkpoint_every)
         for name, value in (("patience", patience), ("checkpoint_every", checkpoint_every)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            if value is not None and not is_count(value, 1):
                 raise InputError(f"Got {name}={value!r}; expected a whole number, 1 or more, or None.")
         if patience is not None and loop.valid_dl is None:
             raise InputError("Got patience without valid_dl; expected batches to tell whether an epoch was better.")

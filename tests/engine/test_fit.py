@@ -633,6 +633,13 @@ def test_epochs_are_whole_numbers(epochs: Any) -> None:
         fine_tune(model, adam(model), loader(), F.cross_entropy, epochs=epochs)
 
 
+def test_epochs_and_steps_of_numpy_are_as_good(tmp_path: Any) -> None:
+    model = net()
+    options = {"epochs": np.int64(1), "freeze_epochs": np.int64(0), "patience": np.int64(2), "valid_dl": loader(16)}
+    kept = {"checkpoint_dir": tmp_path, "checkpoint_every": np.int64(3)}
+    assert len(fine_tune(model, adam(model), loader(), F.cross_entropy, **options, **kept)) == len(loader())
+
+
 def test_a_loader_without_a_length_takes_steps() -> None:
     model = net()
     optimizer = adam(model)
