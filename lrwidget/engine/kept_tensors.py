@@ -113,8 +113,12 @@ class KeptTensor:
         if self._alias.layout == torch.strided:
             _once(self._alias).copy_(copy)
         elif not same_bits(self.tensor.detach(), copy):
-            # The parts of a sparse tensor are replaced as a whole by whatever changes it.
-            self.tensor.data = copy
+            if copy.layout == torch.sparse_coo:
+                # Its parts are replaced as a whole by whatever changes it.
+                self.tensor.data = copy
+            else:
+                for part, kept in zip(_parts_of(self.tensor.detach()), _parts_of(copy), strict=True):
+                    part.copy_(kept)
 
 
 class WatchedTensor(KeptTensor):
@@ -165,9 +169,7 @@ def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
     if a.shape != b.shape or a.dtype != b.dtype or a.layout != b.layout:
         return False
     if a.layout != torch.strided:
-        return a.layout == torch.sparse_coo and all(
-            same_bits(x, y) for x, y in ((a._indices(), b._indices()), (a._values(), b._values()))
-        )
+        return all(same_bits(x, y) for x, y in zip(_parts_of(a), _parts_of(b), strict=True))
     a = a.to(b.device)
     if a.is_quantized:
         return torch.equal(a.int_repr(), b.int_repr())
@@ -177,6 +179,15 @@ def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
         as_integer = AS_INTEGER[a.element_size()]
         a, b = a.view(as_integer), b.view(as_integer)
     return torch.equal(a, b)
+
+
+def _parts_of(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The strided tensors that a sparse one is made of: where its values are, and the values."""
+    if tensor.layout == torch.sparse_coo:
+        return tensor._indices(), tensor._values()
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
+    return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
 
 
 def _hooks(tensor: torch.Tensor) -> dict[str, Any]:

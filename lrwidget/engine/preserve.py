@@ -30,6 +30,8 @@ META_PARAMETERS = """Got a {model} whose parameter {name!r} is on the meta devic
 weights that can be trained. Load or initialise the model on a real device first (`model.to_empty(device=...)`)."""
 
 
+NO_DEVICE = 'Got snapshot={snapshot!r}; expected None or a device that copies can live on, such as "cpu".'
+
 GONE = """Got {problem}{more} after giving back; expected everything as before. All else has been put back. What a step
 changes and nothing here could know of is named in also=[...], or in whole=[...] of preserved()."""
 
@@ -96,12 +98,7 @@ class preserved:
         for thing in (*things, *whole):
             check_keepable(thing)
         self._roots, self._whole, self._loaders = _named(things), _named(whole), _named(loaders)
-        try:
-            self._device = None if snapshot is None else torch.device(snapshot)
-        except (RuntimeError, TypeError) as error:
-            raise InputError(
-                f'Got snapshot={snapshot!r}; expected None or a device that copies can live on, such as "cpu".'
-            ) from error
+        self._device = None if snapshot is None else _device_for_copies(snapshot)
         self._frozen = frozen
         self._verify = verify
         self._keeper: Keeper | None = None
@@ -157,6 +154,17 @@ class preserved:
         if problems:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             raise GiveBackError(GONE.format(problem=problems[0], more=more)) from cause
+
+
+def _device_for_copies(snapshot: str | torch.device) -> torch.device:
+    try:
+        device = torch.device(snapshot)
+        torch.empty(0, device=device)
+    except (RuntimeError, TypeError, AssertionError) as error:  # the last where torch was built without CUDA
+        raise InputError(NO_DEVICE.format(snapshot=snapshot)) from error
+    if device.type == "meta":
+        raise InputError(NO_DEVICE.format(snapshot=snapshot))
+    return device
 
 
 def check_keepable(thing: Any) -> None:

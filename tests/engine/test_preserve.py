@@ -143,6 +143,32 @@ def test_sparse_gradients_come_back() -> None:
     assert torch.equal(grad.to_dense(), before)
 
 
+@pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
+@pytest.mark.parametrize("layout", ["coo", "csr", "csc", "bsr", "bsc"])
+@pytest.mark.parametrize("touched", [True, False])
+def test_a_sparse_buffer_comes_back_whatever_its_layout(layout: str, touched: bool) -> None:
+    dense = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    convert = getattr(dense, f"to_sparse_{layout}" if layout != "coo" else "to_sparse")
+    module = nn.Module()
+    module.register_buffer("adjacency", convert((1, 1)) if layout[0] == "b" else convert())
+    held = module.adjacency
+    with preserved(module, verify=True) as borrowed:
+        if touched:
+            held._values().mul_(-1) if layout == "coo" else held.values().mul_(-1)
+    assert borrowed.verified
+    assert module.adjacency is held
+    assert torch.equal(held.to_dense(), dense)
+
+
+@pytest.mark.parametrize("snapshot", ["meta", "nowhere", 3.5, "cuda:99"])
+def test_copies_that_could_not_be_read_again_are_refused_before_anything_is_copied(snapshot: Any) -> None:
+    model = net()
+    before = of_everything(model)
+    with pytest.raises(InputError, match="expected None or a device"):
+        preserved(model, snapshot=snapshot)
+    assert not changes(before, of_everything(model))
+
+
 def test_tensors_made_in_inference_mode_come_back() -> None:
     module = nn.Module()
     with torch.inference_mode():
