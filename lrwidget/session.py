@@ -297,8 +297,9 @@ class Session:
             if name not in known:
                 unknown_option("sweep()", name, known | {"snapshot", "verify"})
         config = replace(self.state.config, **changes)
+        sweep = Sweep(self.loop, config, snapshot=snapshot, verify=verify)
         return self._start(
-            Job("sweep", lambda job: self._sweep(job, Sweep(self.loop, config, snapshot=snapshot, verify=verify))),
+            Job("sweep", lambda job: self._sweep(job, sweep)),
             config=config,
             curve=None,
             advice=None,
@@ -409,6 +410,21 @@ class Session:
             with self._lock:
                 self.state.message = f"The model has the weights of epoch {epoch.epoch} again."
         return epoch
+
+    def let_go(self, instead: Any) -> None:
+        """Forget all that is the user's, as soon as the running job has given it back.
+
+        Args:
+            instead: what takes the loop's place, and answers whatever is asked of it.
+        """
+
+        def forget() -> None:
+            self.loop, self.job, self._run = instead, None, None
+
+        if self.job is None:
+            forget()
+        else:
+            self.job.when_over(forget)
 
     # Inside a job --------------------------------------------------------------------------------------------------
 

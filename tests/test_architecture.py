@@ -28,6 +28,7 @@ ROOMS: dict[str, set[str]] = {
 COMPOSER = "ui.widget"
 VIEWS = {
     "ui.chart",
+    "ui.exports",
     "ui.group_table",
     "ui.pick_bar",
     "ui.run_controls",

@@ -4,7 +4,7 @@ A notebook keeps what its cells have returned (`Out[3]`, `_`), closed widgets am
 model, optimizer and data as well.
 """
 
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from lrwidget.engine.errors import LRWidgetError
 
@@ -42,15 +42,8 @@ def let_go(session: "Session") -> "Session":
     """Let a session go of all that is the user's, as soon as its job has given it back; what takes its place."""
     if is_closed(session):
         return session
-    closed: Any = Closed(session.state)
-
-    def forget() -> None:
-        session.loop, session.job, session._run = closed, None, None
-
-    if session.job is None:
-        forget()
-    else:
-        session.job.when_over(forget)
+    closed = Closed(session.state)
+    session.let_go(closed)
     return cast("Session", closed)
 
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 
 from lrwidget.ui.fields import warning
-from lrwidget.ui.hints import hinted
 from lrwidget.ui.once import once
-from lrwidget.ui.palette import button, close_all, put, wrapped
+from lrwidget.ui.palette import button, close_all, hinted, put, wrapped
 
 if TYPE_CHECKING:
     from lrwidget.state import LRState

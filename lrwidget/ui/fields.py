@@ -57,8 +57,7 @@ class Field(Generic[T]):
         self._shown = ""
         self.value: T | None = None
         self.view = ipywidgets.Text(
-            description=hinted(label, hint),
-            description_allow_html=True,
+            **hinted(label, hint),
             tooltip=hint,
             continuous_update=False,
             layout=ipywidgets.Layout(width=width),

@@ -137,12 +137,13 @@ def hidden(content: str) -> ipywidgets.HTML:
     return ipywidgets.HTML(content, layout=ipywidgets.Layout(display="none"))
 
 
-def hinted(label: str, hint: str) -> str:
-    """A label with a hint for who rests the pointer on it, as HTML for a description.
+def hinted(label: str, hint: str) -> dict[str, Any]:
+    """The traits of a widget whose label has a hint for who rests the pointer on it; label and hint are text, not HTML.
 
     ipywidgets shows a `tooltip` only where there is no description; `keys.page_help` shows this one on the field, too.
     """
-    return f"<span title='{escape(hint)}'>{escape(label)}</span>" if label else ""
+    text = f'<span title="{escape(hint, quote=True)}">{escape(label)}</span>' if label else ""
+    return {"description": text, "description_allow_html": True}
 
 
 def meter(share: float, color: str, role: str, style: str = "") -> str:

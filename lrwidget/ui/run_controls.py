@@ -20,9 +20,8 @@ from lrwidget.ui.fields import (
     read_share,
     warning,
 )
-from lrwidget.ui.hints import hinted
 from lrwidget.ui.once import once
-from lrwidget.ui.palette import button, close_all, put, wrapped
+from lrwidget.ui.palette import button, close_all, hinted, put, wrapped
 
 if TYPE_CHECKING:
     from lrwidget.engine.plan import Plan

@@ -21,7 +21,6 @@ from lrwidget.look import (
     wants_log,
     with_peak,
 )
-from lrwidget.ui.hints import hinted
 from lrwidget.ui.palette import (
     FAINT,
     GRID,
@@ -29,6 +28,7 @@ from lrwidget.ui.palette import (
     axis,
     close_all,
     figure,
+    hinted,
     nothing,
     put,
     put_axis,

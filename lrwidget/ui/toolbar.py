@@ -70,8 +70,7 @@ class Toolbar:
             width=RANGE_WIDTH,
         )
         self.mode = ipywidgets.Dropdown(
-            description=hinted("mode", MODE),
-            description_allow_html=True,
+            **hinted("mode", MODE),
             options=MODES,
             layout=ipywidgets.Layout(width="120px"),
             style={"description_width": "initial"},

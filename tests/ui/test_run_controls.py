@@ -128,7 +128,7 @@ def test_epochs_are_no_change_of_the_preset(run: Run) -> None:
 
 
 def label_and_hint(field: Any) -> tuple[str, str]:
-    found = re.fullmatch('<abbr title="([^"]*)"[^>]*>([^<]*)</abbr>', field.view.description)
+    found = re.fullmatch('<span title="([^"]*)">([^<]*)</span>', field.view.description)
     assert found is not None and field.view.description_allow_html
     return found[2], html.unescape(found[1])
 

@@ -119,7 +119,7 @@ def test_progress_has_its_place_before_there_is_any(bar: Bar) -> None:
 def test_every_control_has_a_hint(bar: Bar) -> None:
     assert all(button.tooltip for button in (bar.sweep, bar.pause, bar.stop))
     for control in (bar.start_lr.view, bar.end_lr.view, bar.steps.view, bar.mode):
-        assert re.fullmatch(r"<span title='[^']+'>\w+</span>", control.description)
+        assert re.fullmatch(r'<span title="[^"]+">\w+</span>', control.description)
 
 
 def test_a_backward_range_is_answered_and_not_swept(bar: Bar) -> None:
