@@ -9,10 +9,10 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lrwidget.engine.batches import length
-from lrwidget.engine.curve import LossCurve, LossTracker, StopReason, beta_for
+from lrwidget.engine.curve import LossCurve, StopReason
 from lrwidget.engine.errors import BusyError, InputError, LRWidgetError, told, unknown_option
 from lrwidget.engine.fit import Run, RunPoint, ignore, steps_per_epoch
-from lrwidget.engine.history import EpochPoint, History
+from lrwidget.engine.history import EpochPoint, History, smoother
 from lrwidget.engine.layers import layer_groups
 from lrwidget.engine.loop import Loop
 from lrwidget.engine.plan import Pick, Plan, one_cycle, resolve_lrs
@@ -174,6 +174,10 @@ class Session:
             run_inline(job)
         finally:
             turn.give_back(job)
+        self._show_groups()
+
+    def _show_groups(self) -> None:
+        """Show other groups than before, and a pick for them."""
         with self._lock, self.state.hold_trait_notifications():
             self.state.frozen = ()
             self.state.groups = self.loop.groups
@@ -468,7 +472,7 @@ class Session:
     ) -> History:
         self._run = run
         pace = Pace(run.plan.total_steps, self._clock, job)
-        tracker = LossTracker(beta_for(run.plan.total_steps, 0.05))
+        tracker = smoother(run.plan.total_steps)
 
         def show(point: RunPoint) -> None:
             smoothed = tracker.update(point.loss)
@@ -511,6 +515,8 @@ class Session:
                 # In any case: what says for ever that it is busy cannot be used again.
                 turn.give_back(job)
                 self._show(phase=Phase.IDLE)
+            if self.loop.look_again():  # the user's own code may have added some while it trained
+                self._show_groups()
             # What was picked or chosen during a run is the next one's.
             self._show(plan=self._preview())
 

@@ -1203,3 +1203,20 @@ def test_options_of_the_screen_reach_the_plan() -> None:
     assert (cycle.momentum, cycle.anneal, cycle.phases) == ((0.8, 0.9), "linear", 3)
     session.set_options(RunOptions(preset="fastai", momentum=None))
     assert session.plan().cycles[-1].momentum is None
+
+
+def test_a_group_that_was_added_during_a_run_is_on_the_screen_after_it() -> None:
+    loop = three_groups()
+    loop.optimizers[0].param_groups.pop()
+    loop = a_loop(model=loop.model, optimizer=loop.optimizers[0])
+    session = Session(loop)
+
+    def unfreeze(epoch: Any) -> None:
+        if epoch.epoch == 1:
+            loop.optimizers[0].add_param_group({"params": list(loop.model[2].parameters()), "lr": 1e-2})  # type: ignore[attr-defined]
+
+    session.fine_tune(2, on_epoch=unfreeze)
+    assert len(session.state.groups) == len(session.state.lrs) == len(session.plan().max_lrs) == 3
+    assert session.state.history is not None and session.state.history.lrs.shape[1] == 3
+    session.fine_tune(1)
+    assert session.state.history.stop_reason is StopReason.FINISHED

@@ -3,7 +3,7 @@
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -41,6 +41,11 @@ class EpochPoint:
     train_loss: float
     valid_loss: float | None
     metrics: Mapping[str, float]
+
+
+def smoother(total_steps: int) -> LossTracker:
+    """What smooths the losses of a run of so many steps, with a memory of 5 % of them."""
+    return LossTracker(beta_for(total_steps, 0.05), math.inf)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +102,7 @@ class History:
     note: str = ""
     plan: Plan | None = None
     layers: tuple[tuple[str, ...], ...] = ()
+    _smoothed: FloatArray | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         shape = (len(self.losses), len(self.names))
@@ -106,14 +112,28 @@ class History:
             object.__setattr__(self, name, array)
         object.__setattr__(self, "losses", frozen_floats("losses", self.losses))
 
+    @classmethod
+    def seen(cls, smoothed: FloatArray, **fields: Any) -> Self:
+        """A history whose smoothed losses (S,) somebody has, who took each as it came; see `smoother`."""
+        history = cls(**fields)
+        history._keep_smoothed(smoothed)
+        return history
+
     def __len__(self) -> int:
         return len(self.losses)
 
     @property
     def smoothed(self) -> FloatArray:
         """(S,) causal, bias-corrected average of the losses with a memory of 5 % of the planned steps."""
-        tracker = LossTracker(beta_for(self.total_steps, 0.05), math.inf)
-        return np.array([tracker.update(loss) for loss in self.losses.tolist()], dtype=np.float64)
+        if self._smoothed is None:
+            tracker = smoother(self.total_steps)
+            smoothed = np.fromiter(map(tracker.update, self.losses.tolist()), dtype=np.float64, count=len(self))
+            self._keep_smoothed(smoothed)
+        assert self._smoothed is not None
+        return self._smoothed
+
+    def _keep_smoothed(self, smoothed: FloatArray) -> None:
+        object.__setattr__(self, "_smoothed", frozen_floats("smoothed", smoothed))
 
     @property
     def best_epoch(self) -> EpochPoint | None:
@@ -229,7 +249,7 @@ class History:
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
         """The run that `to_dict` described, or `RecordError` when a field is missing, unknown or wrong."""
-        known = {f.name for f in fields(cls)}
+        known = {f.name for f in fields(cls) if f.init}
         if plain.keys() != known:
             raise RecordError(
                 f"Got a history with {', '.join(sorted(plain))}; expected exactly {', '.join(sorted(known))}."

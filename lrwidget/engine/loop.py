@@ -137,6 +137,14 @@ class Loop:
             ungroup(self._regrouped.pop())
         self.groups = self._described(self._names)
 
+    def look_again(self) -> bool:
+        """Take in param groups that somebody has added to the optimizers; whether there were any."""
+        if not self.optimizers or len(groups.param_groups(self.optimizers)) == len(self.groups):
+            return False
+        self._names = None
+        self.groups = self._described(None)
+        return True
+
     def rename(self, index: int, name: str) -> None:
         """Call a group something else; its entry in the optimizer stays as it is.
 

@@ -18,11 +18,12 @@ from lrwidget.engine.checkpoint import CheckpointFolder
 from lrwidget.engine.claims import claimed
 from lrwidget.engine.curve import StopReason
 from lrwidget.engine.errors import InputError, InputTypeError, LossError, RecordError
-from lrwidget.engine.history import EpochPoint, History
+from lrwidget.engine.history import EpochPoint, History, smoother
 from lrwidget.engine.loop import Loop, training_mode
 from lrwidget.engine.plain import is_count, plain
 from lrwidget.engine.plan import Plan
 from lrwidget.engine.position import Position
+from lrwidget.engine.rows import Rows
 from lrwidget.engine.step import StepResult
 from lrwidget.engine.sweep import MAX_SKIPPED, OVERFLOW
 from lrwidget.engine.trained import Trained
@@ -125,7 +126,9 @@ class Run:
         self._planned: list[tuple[tuple[float, ...], tuple[float, ...]]] = []
         self._written_at = 0.0
         self._written: tuple[int, int] | None = None
-        self._points: list[RunPoint] = []
+        self._losses = Rows(2)
+        self._tracker = smoother(plan.total_steps)
+        self._lrs_SG = self._momenta_SG = np.empty((0, plan.n_groups))
         self._epochs: list[EpochPoint] = []
         self._best: list[torch.Tensor] = []
         self._best_epoch: EpochPoint | None = None
@@ -166,7 +169,7 @@ class Run:
         self._position = position = Position(loop.train_dl, self._users_own())
 
         def took(point: RunPoint) -> None:
-            self._points.append(point)
+            self._keep_loss(point.loss)
             self._seconds = time.perf_counter() - started
             on_point(point)
             self._checkpoint_if_due()
@@ -190,16 +193,17 @@ class Run:
         finally:
             self._seconds = time.perf_counter() - started
             total = self.plan.total_steps
-            self._note = self._note or _ENDINGS[self._reason].format(step=len(self._points), total=total)
+            self._note = self._note or _ENDINGS[self._reason].format(step=len(self._losses), total=total)
         return self.history()
 
     def history(self) -> History:
         """What has been done so far."""
-        points = self._points
-        return History(
-            losses=np.array([point.loss for point in points]),
-            lrs=np.array([point.lrs for point in points]),
-            momentum=np.array([point.momenta for point in points]),
+        losses, smoothed = self._losses.columns
+        return History.seen(
+            smoothed,
+            losses=losses,
+            lrs=self._lrs_SG[: len(losses)],
+            momentum=self._momenta_SG[: len(losses)],
             epochs=tuple(self._epochs),
             names=self.plan.names,
             total_steps=self.plan.total_steps,
@@ -224,6 +228,9 @@ class Run:
                 tensor.copy_(kept)
         return epoch
 
+    def _keep_loss(self, loss: float) -> None:
+        self._losses.append(loss, self._tracker.update(loss))
+
     # The steps -----------------------------------------------------------------------------------------------------
 
     def _train(
@@ -237,8 +244,8 @@ class Run:
         loop, batches = self._loop, position.batches
         model = loop.model if isinstance(loop.model, nn.Module) else None
         take_step, buffers = loop.stepper(), MovingBuffers(model)
-        self._planned = self._schedule()
-        step = len(self._points)
+        self._schedule()
+        step = len(self._losses)
         if self._out_of_patience():
             self._reason = StopReason.STOPPED
             return
@@ -280,8 +287,8 @@ class Run:
         except RanDryError:
             self._reason = StopReason.RAN_DRY
 
-    def _schedule(self) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
-        """LRs and momenta of every step: the plan's, but for momenta that an optimizer has none of, or at 0."""
+    def _schedule(self) -> None:
+        """Work out LRs and momenta of every step: the plan's, but for momenta that an optimizer has not, or at 0."""
         step_S = np.arange(self.plan.total_steps)
         lrs_SG, momenta_SG = self.plan.lr_at(step_S), self.plan.momentum_at(step_S)
         own_G = np.array([*self._own[1], *[math.nan] * self.plan.n_groups])[: self.plan.n_groups]
@@ -289,7 +296,8 @@ class Run:
         momenta_SG = np.where(np.isnan(own_G), math.nan, momenta_SG)
         not_yet_SG = step_S[:, None] < np.array(self._since)
         lrs_SG[not_yet_SG] = momenta_SG[not_yet_SG] = math.nan
-        return list(zip(map(tuple, lrs_SG.tolist()), map(tuple, momenta_SG.tolist()), strict=True))
+        self._lrs_SG, self._momenta_SG = lrs_SG, momenta_SG
+        self._planned = list(zip(map(tuple, lrs_SG.tolist()), map(tuple, momenta_SG.tolist()), strict=True))
 
     def _take_in_added(self) -> None:
         """Let the param groups that were added to the optimizers since the last look join the plan."""
@@ -303,17 +311,13 @@ class Run:
         for at in fresh:
             group = described[at]
             plan = plan.with_group(group.name, group.lr, at)
-            since = (*since[:at], len(self._points), *since[at:])
+            since = (*since[:at], len(self._losses), *since[at:])
             layers = (*layers[:at], group.layers, *layers[at:])
             own_lrs = (*own_lrs[:at], group.lr, *own_lrs[at:])
             own_momenta = (*own_momenta[:at], momenta[at], *own_momenta[at:])
         self.plan, self._since, self._layers, self._own = plan, since, layers, (own_lrs, own_momenta)
         self._sizes = [len(optimizer.param_groups) for optimizer in optimizers]
-        self._planned = self._schedule()
-        self._points = [
-            RunPoint(step, *planned, point.loss)
-            for step, (planned, point) in enumerate(zip(self._planned, self._points, strict=False))
-        ]
+        self._schedule()
 
     def _advance(
         self,
@@ -349,8 +353,8 @@ class Run:
             valid_loss, metrics = validate(self._loop, self._loop.valid_dl)
         epoch = EpochPoint(
             epoch=len(self._epochs) + 1,
-            step=len(self._points),
-            train_loss=float(np.mean([point.loss for point in self._points[done:]] or [math.nan])),
+            step=len(self._losses),
+            train_loss=float(self._losses.columns[0][done:].mean() if len(self._losses) > done else math.nan),
             valid_loss=valid_loss,
             metrics=metrics,
         )
@@ -386,7 +390,7 @@ class Run:
             return False
         self._note = IMPATIENT.format(
             epoch=last,
-            step=len(self._points),
+            step=len(self._losses),
             total=self.plan.total_steps,
             best=math.inf if best is None or best.valid_loss is None else best.valid_loss,
             best_epoch=0 if best is None else best.epoch,
@@ -415,7 +419,7 @@ class Run:
         """After the last step: the end of the epoch that it was in, and a checkpoint unless the loss was no number."""
         if self._reason is StopReason.STOPPED:
             self._checkpoint()  # first, because the run may go on in the middle of its epoch
-        if self._points and (not self._epochs or self._epochs[-1].step < len(self._points)):
+        if len(self._losses) and (not self._epochs or self._epochs[-1].step < len(self._losses)):
             self._end_epoch(on_epoch)
         if self._reason is StopReason.FINISHED:
             self._checkpoint()
@@ -446,7 +450,7 @@ class Run:
         if self._folder is None:
             return
         if self._every is not None:
-            due = len(self._points) % self._every == 0
+            due = len(self._losses) % self._every == 0
         else:
             due = time.monotonic() - self._written_at > CHECKPOINT_EVERY_S
         if due:
@@ -454,7 +458,7 @@ class Run:
 
     def _checkpoint(self) -> None:
         """Write where the run stands, between two steps, if it has moved since the last time."""
-        stands = len(self._points), len(self._epochs)
+        stands = len(self._losses), len(self._epochs)
         if self._folder is None or self._trained is None or self._position is None or stands == self._written:
             return
         self._take_in_added()
@@ -468,7 +472,7 @@ class Run:
                 },
                 "loop": numbers_of(self._loop),
                 "given": given_to(self._loop),
-                "losses": np.array([point.loss for point in self._points]),
+                "losses": self._losses.columns[0].copy(),
                 "epochs": [asdict(epoch) for epoch in self._epochs],
                 "seconds": self._seconds,
                 "own": self._own,
@@ -492,11 +496,11 @@ class Run:
             self._best_epoch = None if found["best_epoch"] is None else EpochPoint(**found["best_epoch"])
             device = self._loop.device
             self._best = [tensor.to(device) for tensor in found["best"]]
-            losses = found["losses"].tolist()
-            schedule = self._schedule()
-            self._points = [RunPoint(step, *schedule[step], loss) for step, loss in enumerate(losses)]
-            position.go_to(found["position"], at_end=len(losses) == self.plan.total_steps)
-            self._written, self._written_at = (len(self._points), len(self._epochs)), time.monotonic()
+            for loss in found["losses"].tolist():
+                self._keep_loss(loss)
+            self._schedule()
+            position.go_to(found["position"], at_end=len(self._losses) == self.plan.total_steps)
+            self._written, self._written_at = (len(self._losses), len(self._epochs)), time.monotonic()
         except (KeyError, TypeError, AttributeError) as error:
             raise RecordError(f"Got a checkpoint that cannot be gone on from: {error!r}.") from error
 

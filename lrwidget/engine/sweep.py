@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import torch
 
 from lrwidget.engine.batches import RanDryError
@@ -24,6 +23,7 @@ from lrwidget.engine.loop import Loop, training_mode
 from lrwidget.engine.plain import is_count, is_number, plain
 from lrwidget.engine.preserve import preserved
 from lrwidget.engine.protocols import Loader, LossFn, LossStep, OptimizerLike, TrainStep
+from lrwidget.engine.rows import Rows
 from lrwidget.engine.step import Amp
 
 MAX_SKIPPED = 50
@@ -136,9 +136,7 @@ class Sweep:
                 'more, because a sweep keeps their ratios. Write others into optimizer.param_groups[i]["lr"].'
             )
         self._ratios = lr_ratios(lrs)
-        # Room for all points at once: to look at a growing sweep is then a copy, however long it is.
-        self._points_T3 = np.empty((config.num_steps, 3))
-        self._done = 0
+        self._points = Rows(3)
         self._shares: tuple[float, ...] = ()
         self._beta = beta_for(config.num_steps, config.smoothing)
         self._reason: StopReason | None = None
@@ -160,12 +158,11 @@ class Sweep:
                 `curve()` still returns the points so far.
         """
         loop = self._loop
-        self._done, self._shares, self._given_back, self._reason = 0, (), None, StopReason.FAILED
+        self._points, self._shares, self._given_back, self._reason = Rows(3), (), None, StopReason.FAILED
         started = time.perf_counter()
 
         def took(point: SweepPoint) -> None:
-            self._points_T3[self._done] = point.lr, point.loss, point.smoothed
-            self._done += 1
+            self._points.append(point.lr, point.loss, point.smoothed)
             self._seconds = time.perf_counter() - started
             on_point(point)
 
@@ -185,7 +182,7 @@ class Sweep:
     def curve(self) -> LossCurve:
         """The points so far."""
         return LossCurve.seen(
-            *self._points_T3[: self._done].T,
+            *self._points.columns,
             beta=self._beta,
             stop_reason=self._reason,
             ratios=self._ratios,
@@ -241,7 +238,7 @@ class Sweep:
 
     def _look_at_gradients(self) -> None:
         """Once, where the weights are still the user's: whose gradient is how large."""
-        if self._done == 0 and not self._shares:
+        if not len(self._points) and not self._shares:
             self._shares = gradient_shares(self._loop.optimizers)
 
 
