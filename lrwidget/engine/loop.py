@@ -20,7 +20,7 @@ from lrwidget.engine.preserve import check_keepable, preserved
 from lrwidget.engine.protocols import Loader, LossFn, LossStep, Metric, OptimizerLike, TrainStep
 from lrwidget.engine.reading import Reading, check_loss
 from lrwidget.engine.regroup import Regrouped, regroup, ungroup
-from lrwidget.engine.step import Amp, EngineStep, ExplainedReading, StepResult, UserStep
+from lrwidget.engine.step import Amp, EngineStep, ExplainedReading, UserStep
 
 NOT_AN_OPTIMIZER = """Got a {kind} as optimizer; expected an object with param_groups that each have an "lr", as every
 torch.optim optimizer has, or a list of them. For an optimizer of another make pass
@@ -191,7 +191,7 @@ class Loop:
         """
         return Batches(self.train_dl, copied=copied)
 
-    def stepper(self, before_step: Callable[[], object] | None = None) -> Callable[[Batches], StepResult]:
+    def stepper(self, before_step: Callable[[], object] | None = None) -> EngineStep | UserStep:
         """What does one optimizer step on the next batches.
 
         Args:

@@ -81,11 +81,30 @@ class EngineStep:
                 "a closure's repeated forwards cannot be unscaled one by one."
             )
 
+    @property
+    def can_run_ahead(self) -> bool:
+        """Whether a step can be done without a look at its loss: a closure and a scaler look at it themselves."""
+        return not self._closures and self._scaler is None
+
+    def ahead(self, batches: Batches) -> list[torch.Tensor]:
+        """The same step with no look at its loss, which may be nothing finite: the losses of its batches."""
+        losses = []
+        window = self._window(batches)
+        for optimizer in self._optimizers:
+            optimizer.zero_grad()
+        for batch in window:
+            with autocast(self._amp, self._device):
+                loss = self._loss_of(batch)
+            losses.append(self._send_back(loss, len(window)))
+        self._before_step()
+        self._clip_gradients()
+        for optimizer in self._optimizers:
+            optimizer.step()
+        return losses
+
     def __call__(self, batches: Batches) -> StepResult:
         """Take the next window of batches and do one optimizer step on it."""
-        window = batches.window(self._accumulate)
-        if self._device is not None:
-            window = [to_device(batch, self._device) for batch in window]
+        window = self._window(batches)
         if self._closures:
             return self._step_with_closure(window)
         loss = self._backward(window)
@@ -99,6 +118,21 @@ class EngineStep:
             optimizer.step()
         return StepResult(loss, advanced=True)
 
+    def _window(self, batches: Batches) -> list[Batch]:
+        window = batches.window(self._accumulate)
+        return window if self._device is None else [to_device(batch, self._device) for batch in window]
+
+    def _send_back(self, loss: torch.Tensor, n_batches: int) -> torch.Tensor:
+        """The loss of one batch of so many, after its share of the gradients has been added up."""
+        if not loss.requires_grad:
+            raise LossError(NO_GRADIENT.format(dtype=loss.dtype))
+        # What need not be done is not: on a small model each node in the graph is a percent of the step.
+        share = loss.reshape(()) if loss.dim() else loss
+        if n_batches > 1:
+            share = share / n_batches
+        (self._scaler.scale(share) if self._scaler is not None else share).backward()  # type: ignore[no-untyped-call]
+        return loss
+
     def _backward(self, window: Sequence[Batch]) -> float:
         """Gradients of the mean loss over the window; the mean itself. Stops before a loss that is not finite."""
         for optimizer in self._optimizers:
@@ -110,15 +144,8 @@ class EngineStep:
             value = loss.item()
             if not math.isfinite(value):
                 return value
-            if not loss.requires_grad:
-                raise LossError(NO_GRADIENT.format(dtype=loss.dtype))
             total += value
-            # What need not be done is not: on a small model each node in the graph is a percent of the step.
-            if loss.dim():
-                loss = loss.reshape(())
-            if len(window) > 1:
-                loss = loss / len(window)
-            (self._scaler.scale(loss) if self._scaler is not None else loss).backward()  # type: ignore[no-untyped-call]
+            self._send_back(loss, len(window))
         self._before_step()
         return total / len(window)
 
@@ -163,16 +190,27 @@ class UserStep:
     def __init__(self, train_step: TrainStep) -> None:
         self._train_step = train_step
 
+    can_run_ahead = True
+
+    def ahead(self, batches: Batches) -> list[torch.Tensor]:
+        """Give the user's step the next batch; its loss, which nobody has looked at if it is a tensor."""
+        loss = self._take(batches)
+        return [loss if isinstance(loss, torch.Tensor) else torch.tensor(loss, dtype=torch.float64)]
+
     def __call__(self, batches: Batches) -> StepResult:
         """Give the user's step the next batch."""
+        loss = self._take(batches)
+        return StepResult(loss.item() if isinstance(loss, torch.Tensor) else loss, advanced=True)
+
+    def _take(self, batches: Batches) -> torch.Tensor | float:
         (batch,) = batches.window()
         loss = self._train_step(batch)
         if isinstance(loss, torch.Tensor):
-            return StepResult(check_loss(loss).item(), advanced=True)
+            return check_loss(loss)
         try:
             if isinstance(loss, (str, bytes)):
                 raise TypeError
-            return StepResult(float(loss), advanced=True)
+            return float(loss)
         except (TypeError, ValueError):
             raise LossError(
                 f"Got {loss!r} from train_step; expected the loss of the step as one number. End it with `return loss`."

@@ -13,18 +13,19 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from lrwidget.engine.batches import RanDryError
+from lrwidget.engine.batches import Batches, RanDryError
 from lrwidget.engine.claims import claimed
 from lrwidget.engine.curve import DIVERGE_RATIO, LossCurve, LossTracker, StopReason, beta_for
 from lrwidget.engine.errors import InputError, LossError, known_options
 from lrwidget.engine.gradients import gradient_shares
 from lrwidget.engine.groups import lr_ratios
+from lrwidget.engine.late import LAG, LateLosses
 from lrwidget.engine.loop import Loop, training_mode
 from lrwidget.engine.plain import is_count, is_number, plain
 from lrwidget.engine.preserve import preserved
 from lrwidget.engine.protocols import Loader, LossFn, LossStep, OptimizerLike, TrainStep
 from lrwidget.engine.rows import Rows
-from lrwidget.engine.step import Amp
+from lrwidget.engine.step import Amp, EngineStep, UserStep
 
 MAX_SKIPPED = 50
 """Steps in a row that the gradient scaler may skip: its scale halves at each, so 2**16 is used up long before."""
@@ -115,6 +116,8 @@ class Sweep:
         config: range, steps and mode.
         snapshot: where the copies of weights and optimizer state live meanwhile; None for beside the originals.
         verify: prove after giving back that everything is as before; reads all of it once more.
+        lag: steps that a loss may come late, 0 for none; default None: none on a CPU, a few on a CUDA device, which
+            would have to stop for each look. The curve is the same.
     """
 
     def __init__(
@@ -124,8 +127,10 @@ class Sweep:
         *,
         snapshot: str | torch.device | None = None,
         verify: bool = False,
+        lag: int | None = None,
     ) -> None:
         self.config = config
+        self._lag = lag
         self._loop = loop
         self._snapshot = snapshot
         self._verify = verify
@@ -138,6 +143,7 @@ class Sweep:
         self._ratios = lr_ratios(lrs)
         self._points = Rows(3)
         self._shares: tuple[float, ...] = ()
+        self._looked = False
         self._beta = beta_for(config.num_steps, config.smoothing)
         self._reason: StopReason | None = None
         self._given_back: bool | None = None
@@ -159,6 +165,7 @@ class Sweep:
         """
         loop = self._loop
         self._points, self._shares, self._given_back, self._reason = Rows(3), (), None, StopReason.FAILED
+        self._looked = False
         started = time.perf_counter()
 
         def took(point: SweepPoint) -> None:
@@ -197,48 +204,109 @@ class Sweep:
         self, borrowed: preserved, should_stop: Callable[[], bool], took: Callable[[SweepPoint], object]
     ) -> None:
         # No generator: a StopIteration of the user's own code would come out of one as another error.
-        loop, config = self._loop, self.config
+        loop = self._loop
 
         def before_step() -> None:
             borrowed.catch_up()
             self._look_at_gradients()
 
+        def judge(step: int, loss: float) -> bool:
+            """Take a point; whether it is the last."""
+            lr = self.config.lr_at(step)
+            if not math.isfinite(loss):
+                if step == 0:
+                    raise LossError(FIRST_LOSS.format(loss=loss, lr=lr))
+                self._reason = StopReason.NOT_FINITE
+                took(SweepPoint(step, lr, loss, math.nan))
+                return True
+            took(SweepPoint(step, lr, loss, tracker.update(loss)))
+            if tracker.diverged:
+                self._reason = StopReason.DIVERGED
+            return tracker.diverged
+
         take_step = loop.stepper(before_step)
-        tracker = LossTracker(self._beta, math.inf if config.diverge_ratio is None else config.diverge_ratio)
+        ratio = self.config.diverge_ratio
+        tracker = LossTracker(self._beta, math.inf if ratio is None else ratio)
         batches = loop.batches(copied=True)
+        lag = self._lag if self._lag is not None else LAG if self._is_far() and take_step.can_run_ahead else 0
         try:
-            for step in range(config.num_steps):
-                lr = config.lr_at(step)
-                loop.set_lrs([ratio * lr for ratio in self._ratios])
-                for _ in range(MAX_SKIPPED):
-                    if should_stop():
-                        self._reason = StopReason.STOPPED
-                        return
-                    loss, advanced = take_step(batches)
-                    if advanced or not math.isfinite(loss):
-                        break
-                else:
-                    raise LossError(OVERFLOW.format(steps=MAX_SKIPPED))
-                if not math.isfinite(loss):
-                    if step == 0:
-                        raise LossError(FIRST_LOSS.format(loss=loss, lr=lr))
-                    self._reason = StopReason.NOT_FINITE
-                    took(SweepPoint(step, lr, loss, math.nan))
-                    return
-                self._look_at_gradients()  # for steps that are all the user's own
-                took(SweepPoint(step, lr, loss, tracker.update(loss)))
-                if tracker.diverged:
-                    self._reason = StopReason.DIVERGED
-                    return
-            self._reason = StopReason.FINISHED
+            if lag:
+                self._run_ahead(take_step, batches, should_stop, judge, lag)
+            else:
+                self._step_by_step(take_step, batches, should_stop, judge)
         except RanDryError:
             self._reason = StopReason.RAN_DRY
         finally:
             batches.close()
 
+    def _step_by_step(
+        self,
+        take_step: EngineStep | UserStep,
+        batches: Batches,
+        should_stop: Callable[[], bool],
+        judge: Callable[[int, float], bool],
+    ) -> None:
+        for step in range(self.config.num_steps):
+            self._set_lr(step)
+            for _ in range(MAX_SKIPPED):
+                if should_stop():
+                    self._reason = StopReason.STOPPED
+                    return
+                loss, advanced = take_step(batches)
+                if advanced or not math.isfinite(loss):
+                    break
+            else:
+                raise LossError(OVERFLOW.format(steps=MAX_SKIPPED))
+            self._look_at_gradients()  # for steps that are all the user's own
+            if judge(step, loss):
+                return
+        self._reason = StopReason.FINISHED
+
+    def _run_ahead(
+        self,
+        take_step: EngineStep | UserStep,
+        batches: Batches,
+        should_stop: Callable[[], bool],
+        judge: Callable[[int, float], bool],
+        lag: int,
+    ) -> None:
+        """The same curve, with steps taken before the losses of those before them are known.
+
+        What was taken beyond the end is dropped: its losses are not looked at, and what it did is given back with
+        the rest. That goes for an exception as well, which weights that are not finite any more may well raise.
+        """
+        late = LateLosses[int](lag)
+        ending = StopReason.FINISHED
+        for step in range(self.config.num_steps):
+            if should_stop():
+                ending = StopReason.STOPPED
+                break
+            self._set_lr(step)
+            try:
+                late.send(step, take_step.ahead(batches))
+            except Exception:
+                if any(judge(*taken) for taken in late.rest()):
+                    return
+                raise
+            self._look_at_gradients()
+            if any(judge(*taken) for taken in late.arrived()):
+                return
+        if not any(judge(*taken) for taken in late.rest()):
+            self._reason = ending
+
+    def _set_lr(self, step: int) -> None:
+        lr = self.config.lr_at(step)
+        self._loop.set_lrs([ratio * lr for ratio in self._ratios])
+
+    def _is_far(self) -> bool:
+        """Whether reading a loss at once makes a device wait, and batches that were read for nothing can come again."""
+        device, loader = self._loop.device, self._loop.train_dl
+        return device is not None and device.type == "cuda" and not hasattr(loader, "__next__")
+
     def _look_at_gradients(self) -> None:
         """Once, where the weights are still the user's: whose gradient is how large."""
-        if not len(self._points) and not self._shares:
+        if not self._looked:
+            self._looked = True
             self._shares = gradient_shares(self._loop.optimizers)
 
 

@@ -519,3 +519,110 @@ def test_a_growing_curve_has_the_smoothed_losses_that_it_would_compute_itself() 
     for curve in (sweep.run(), replace(sweep.curve(), seconds=1.0)):
         again = LossCurve.from_dict(curve.to_dict())
         assert np.array_equal(curve.smoothed, again.smoothed) and curve.same_as(replace(again, seconds=curve.seconds))
+
+
+# A few steps ahead ----------------------------------------------------------------------------------------------------
+
+
+def ends(kind: str) -> tuple[Any, dict[str, Any], Callable[[], bool]]:
+    """A loss, options of a sweep, and when to stop, for each way in which a sweep ends."""
+    calls = [0]
+
+    def loss_fn(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        calls[0] += 1
+        if kind == "an exception" and calls[0] == 17:
+            raise ZeroDivisionError("the user's own")
+        if kind == "an exception beyond the end" and not torch.isfinite(output).all():
+            raise ValueError("the user's own check")
+        loss = F.cross_entropy(output, target)
+        return loss * math.nan if kind.startswith("not finite") and calls[0] >= 11 else loss
+
+    asked = [0]
+
+    def should_stop() -> bool:
+        asked[0] += 1
+        return kind == "stopped" and asked[0] > 13
+
+    high = {"end_lr": 1e6} if "diverged" in kind or "beyond" in kind else {"end_lr": 1e-2}
+    return loss_fn, {"num_steps": 60, "start_lr": 1e-4, **high}, should_stop
+
+
+ENDINGS_AHEAD = [
+    "finished",
+    "diverged",
+    "not finite",
+    "stopped",
+    "an exception",
+    "an exception beyond the end",
+    "ran dry",
+]
+
+
+@pytest.mark.parametrize("kind", ENDINGS_AHEAD)
+@pytest.mark.parametrize("how", [{}, {"accumulate": 3}, {"clip_grad_norm": 0.5}, {"amp": "bf16"}], ids=str)
+def test_a_sweep_that_runs_ahead_of_its_losses_sees_the_same_and_gives_back_the_same(
+    kind: str, how: dict[str, Any]
+) -> None:
+    def swept(lag: int) -> tuple[LossCurve, str]:
+        torch.manual_seed(3)
+        loss_fn, config, should_stop = ends(kind)
+        model = net()
+        data: Any = iter(list(loader())) if kind == "ran dry" else loader()
+        loop = Loop(model, adam(model), data, loss_fn, **how)
+        sweep = Sweep(loop, SweepConfig(**config), verify=True, lag=lag)
+        before = of_everything(model, *loop.optimizers)
+        try:
+            sweep.run(should_stop)
+            raised = ""
+        except (ZeroDivisionError, ValueError) as error:
+            raised = repr(error)
+        assert not changes(before, of_everything(model, *loop.optimizers))
+        return sweep.curve(), raised
+
+    (there, raised), (ahead, raised_ahead) = swept(0), swept(4)
+    assert raised == raised_ahead
+    assert np.array_equal(there.losses, ahead.losses, equal_nan=True)
+    assert np.array_equal(there.lrs, ahead.lrs)
+    assert np.array_equal(there.smoothed, ahead.smoothed, equal_nan=True)
+    assert (there.stop_reason, there.gradient_shares) == (ahead.stop_reason, ahead.gradient_shares)
+
+
+@pytest.mark.parametrize("kind", ["finished", "diverged", "not finite"])
+def test_the_users_own_step_runs_ahead_as_well(kind: str) -> None:
+    def swept(lag: int) -> LossCurve:
+        torch.manual_seed(3)
+        loss_fn, config, _ = ends(kind)
+        model = net()
+        optimizer = adam(model)
+
+        def train_step(batch: Any) -> torch.Tensor:
+            optimizer.zero_grad()
+            loss = loss_fn(model(batch[0]), batch[1])
+            loss.backward()
+            optimizer.step()
+            return loss.detach()
+
+        return Sweep(Loop(model, optimizer, loader(), train_step=train_step), SweepConfig(**config), lag=lag).run()
+
+    there, ahead = swept(0), swept(5)
+    assert np.array_equal(there.losses, ahead.losses, equal_nan=True) and there.stop_reason == ahead.stop_reason
+
+
+def test_a_first_loss_that_is_not_finite_is_an_error_ahead_too() -> None:
+    model = net()
+    loop = Loop(model, adam(model), loader(), lambda output, target: F.cross_entropy(output, target) * math.inf)
+    with pytest.raises(LossError, match="first step"):
+        Sweep(loop, SweepConfig(num_steps=30), lag=4).run()
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_the_curve_is_that_of_a_look_at_every_step() -> None:
+    def swept(lag: int | None) -> LossCurve:
+        torch.manual_seed(3)
+        model = net().cuda()
+        optimizer = torch.optim.AdamW(model.parameters(), capturable=True)
+        config = SweepConfig(num_steps=200, end_lr=1e4)
+        return Sweep(Loop(model, optimizer, loader(), F.cross_entropy), config, verify=True, lag=lag).run()
+
+    there, ahead = swept(0), swept(None)
+    assert np.array_equal(there.losses, ahead.losses) and there.stop_reason == ahead.stop_reason
