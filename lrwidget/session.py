@@ -36,6 +36,9 @@ REFRESH_S = 0.08
 SCREEN_SHARE, SLOWEST_REFRESH_S = 0.02, 0.5
 """How much of a job's time may go into showing it, unless the screen would stand still for half a second."""
 
+MOST_KEPT = 12
+"""Sweeps on the screen: more curves nobody tells apart. The oldest goes first."""
+
 LONGEST_NAME = 60
 """Letters of a sweep's name: what fits into its row."""
 
@@ -461,7 +464,8 @@ class Session:
             return {}
         self._sweeps_done += 1
         kept = KeptSweep(name=f"sweep {self._sweeps_done}", curve=curve, advice=advice)
-        return {"sweeps": (*self.state.sweeps, kept), "chosen": len(self.state.sweeps)}
+        sweeps = (*self.state.sweeps, kept)[-MOST_KEPT:]
+        return {"sweeps": sweeps, "chosen": len(sweeps) - 1}
 
     def _train(
         self,

@@ -22,7 +22,7 @@ from lrwidget.engine.loop import Loop
 from lrwidget.engine.plan import one_cycle
 from lrwidget.engine.sweep import range_test
 from lrwidget.jobs import Job, run_in_thread, run_inline
-from lrwidget.session import REFRESH_S, SCREEN_SHARE, SLOWEST_REFRESH_S, START_LR, Pace, Session
+from lrwidget.session import MOST_KEPT, REFRESH_S, SCREEN_SHARE, SLOWEST_REFRESH_S, START_LR, Pace, Session
 from lrwidget.state import Phase, RunOptions
 from tests.engine import oracle
 from tests.engine.zoo import Stream, adam, loader, net, train
@@ -1220,3 +1220,12 @@ def test_a_group_that_was_added_during_a_run_is_on_the_screen_after_it() -> None
     assert session.state.history is not None and session.state.history.lrs.shape[1] == 3
     session.fine_tune(1)
     assert session.state.history.stop_reason is StopReason.FINISHED
+
+
+def test_the_oldest_sweep_makes_room_when_there_are_too_many() -> None:
+    session = Session(a_learning_loop())
+    for _ in range(MOST_KEPT + 3):
+        session.sweep(num_steps=2)
+    names = [sweep.name for sweep in session.state.sweeps]
+    assert names == [f"sweep {number}" for number in range(4, MOST_KEPT + 4)]
+    assert session.state.chosen == MOST_KEPT - 1
