@@ -34,8 +34,8 @@ def main() -> None:
     for title, words, measure in (
         (
             "Sweep and fit",
-            "100 steps, borrowing and giving back included, over the same steps in a bare loop. Three of the others write a "
-            "file and read it back, and wait for the disk by the clock only.",
+            "100 steps, borrowing and giving back included, over the same steps in a bare loop. Three of the others "
+            "write a file and read it back, and wait for the disk by the clock only.",
             lambda: finding.rows(FINDERS, quick=quick),
         ),
         (

@@ -120,12 +120,12 @@ def drag_delays(notebook: NotebookPage, widget: WidgetPage, moves: int) -> tuple
     mouse.move(x, y)
     widget.schedule.evaluate(LISTEN)
     mouse.down()
-    mouse.move(x + 3, y)
+    mouse.move(x - 3, y)
     notebook.page.wait_for_timeout(1000)
     notebook.page.evaluate("lrwMoves.length = 0")
     began = time.time() * 1e3
     for step in range(1, moves + 1):
-        mouse.move(x + 3 + 2 * step, y)
+        mouse.move(x - 3 - 2 * step, y)  # to the left: on the right the axis ends
         notebook.page.wait_for_timeout(PAUSE_S * 1e3)
     moved, redrawn = notebook.page.evaluate("[lrwMoves, lrwRedraws]")
     mouse.up()
