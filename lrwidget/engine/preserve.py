@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from lrwidget.engine.errors import GiveBackError, InputError, InputTypeError
-from lrwidget.engine.interrupts import InterruptShield
+from lrwidget.engine.interrupts import InterruptShield, expect_workers
 from lrwidget.engine.keep import Keeper
 from lrwidget.engine.kept import shut_down
 
@@ -107,6 +107,7 @@ class preserved:
         """After leaving with `verify=True`: whether everything was as before. None otherwise."""
 
     def __enter__(self) -> Self:
+        expect_workers(self._loaders.values())
         try:
             self._shield.__enter__()
             self._keeper = Keeper(

@@ -19,6 +19,7 @@ from lrwidget.engine.claims import claimed
 from lrwidget.engine.curve import StopReason
 from lrwidget.engine.errors import InputError, InputTypeError, LossError, RecordError
 from lrwidget.engine.history import EpochPoint, History, smoother
+from lrwidget.engine.interrupts import expect_workers
 from lrwidget.engine.loop import Loop, training_mode
 from lrwidget.engine.plain import is_count, plain
 from lrwidget.engine.plan import Plan
@@ -174,6 +175,7 @@ class Run:
             on_point(point)
             self._checkpoint_if_due()
 
+        expect_workers([loop.train_dl, loop.valid_dl])
         try:
             with (
                 claimed.shield(Run._put_back),

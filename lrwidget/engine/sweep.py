@@ -19,6 +19,7 @@ from lrwidget.engine.curve import DIVERGE_RATIO, LossCurve, LossTracker, StopRea
 from lrwidget.engine.errors import InputError, LossError, known_options
 from lrwidget.engine.gradients import gradient_shares
 from lrwidget.engine.groups import lr_ratios
+from lrwidget.engine.interrupts import expect_workers
 from lrwidget.engine.late import LAG, LateLosses
 from lrwidget.engine.loop import Loop, training_mode
 from lrwidget.engine.plain import is_count, is_number, plain
@@ -173,6 +174,7 @@ class Sweep:
             self._seconds = time.perf_counter() - started
             on_point(point)
 
+        expect_workers([loop.train_dl])
         try:
             with claimed.shield(), claimed((loop.model, *loop.optimizers), "sweep"):
                 borrowed = loop.borrowed(snapshot=self._snapshot, verify=self._verify)
