@@ -3,7 +3,6 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from lrwidget import static
 from lrwidget.engine.history import History
 from lrwidget.state import LRState
 
@@ -13,6 +12,8 @@ WRITERS = {"csv": History.to_csv, "json": History.save}
 
 def picture_file(state: LRState, what: str, kind: str) -> bytes | None:
     """The `"sweep"` with its pick, the `"schedule"` or the `"run"` as `"png"` or `"svg"`; None while there is none."""
+    from lrwidget import static  # and matplotlib with it, a quarter of a second, when the first picture is drawn
+
     if what == "sweep" and state.curve is not None:
         names = [group.name for group in state.groups]
         figure = static.curve_figure(state.curve, lrs=state.lrs, names=names, advice=state.advice)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_magic, magics_class
@@ -11,7 +11,9 @@ from lrwidget.engine.errors import InputError, InputTypeError, unknown_option
 from lrwidget.engine.sweep import SweepConfig
 from lrwidget.ui.kernel import current_kernel
 from lrwidget.ui.namespace import ROLES, Found, evaluate, find_missing, find_validation
-from lrwidget.ui.widget import LRWidget, attach
+
+if TYPE_CHECKING:
+    from lrwidget.ui.widget import LRWidget
 
 NAME = "lrfind"
 
@@ -59,7 +61,7 @@ class LRMagics(Magics):
     """The magics of lrwidget."""
 
     @line_magic(NAME)  # type: ignore[arg-type]  # typed for functions, not for methods
-    def lrfind(self, line: str) -> LRWidget:
+    def lrfind(self, line: str) -> "LRWidget":
         """Find a learning rate: show the widget and sweep.
 
         %lrfind [model [optimizer [train_dl [loss_fn]]]] [--option value ...]
@@ -87,6 +89,8 @@ class LRMagics(Magics):
         if "valid_dl" not in how and (valid := find_validation(namespace, found["train_dl"], told="train_dl" in given)):
             how["valid_dl"] = valid.value
             found = {**found, "valid_dl": valid}
+        from lrwidget.ui.widget import attach  # half a second of other packages, for who comes to use it
+
         widget = attach(*(found[role].value for role in ROLES), **how)
         if len(found) > len(given):
             widget.state.title += f" · {_taken(found, given)}"

@@ -17,7 +17,6 @@ from uuid import uuid4
 import ipywidgets
 from IPython.display import display
 
-from lrwidget import static
 from lrwidget.look import format_lr
 from lrwidget.state import LRState, Phase
 from lrwidget.ui.cells import execution
@@ -112,6 +111,8 @@ def curve_picture(state: LRState) -> tuple[bytes, str] | None:
     """The curve with the picked LRs; None while it grows or before there is one."""
     if state.curve is None or state.phase is Phase.SWEEPING:
         return None
+    from lrwidget import static  # and matplotlib with it, a quarter of a second, when the first picture is drawn
+
     names = [group.name for group in state.groups]
     figure = static.curve_figure(state.curve, lrs=state.lrs, names=names, advice=state.advice)
     picked = ", ".join(f"{name} {format_lr(lr)}" for name, lr in zip(names, state.lrs, strict=True))
@@ -122,4 +123,6 @@ def run_picture(state: LRState) -> tuple[bytes, str] | None:
     """The last run; None while it runs or before there is one."""
     if state.history is None or not len(state.history) or state.phase is Phase.TRAINING:
         return None
+    from lrwidget import static  # and matplotlib with it, a quarter of a second, when the first picture is drawn
+
     return static.png(static.history_figure(state.history)), f"Loss over steps. {state.history.note}"
