@@ -212,9 +212,8 @@ class Sweep:
             borrowed.catch_up()
             self._look_at_gradients()
 
-        def judge(step: int, loss: float) -> bool:
+        def judge(step: int, lr: float, loss: float) -> bool:
             """Take a point; whether it is the last."""
-            lr = self.config.lr_at(step)
             if not math.isfinite(loss):
                 if step == 0:
                     raise LossError(FIRST_LOSS.format(loss=loss, lr=lr))
@@ -246,10 +245,10 @@ class Sweep:
         take_step: EngineStep | UserStep,
         batches: Batches,
         should_stop: Callable[[], bool],
-        judge: Callable[[int, float], bool],
+        judge: Callable[[int, float, float], bool],
     ) -> None:
         for step in range(self.config.num_steps):
-            self._set_lr(step)
+            lr = self._set_lr(step)
             for _ in range(MAX_SKIPPED):
                 if should_stop():
                     self._reason = StopReason.STOPPED
@@ -260,7 +259,7 @@ class Sweep:
             else:
                 raise LossError(OVERFLOW.format(steps=MAX_SKIPPED))
             self._look_at_gradients()  # for steps that are all the user's own
-            if judge(step, loss):
+            if judge(step, lr, loss):
                 return
         self._reason = StopReason.FINISHED
 
@@ -269,7 +268,7 @@ class Sweep:
         take_step: EngineStep | UserStep,
         batches: Batches,
         should_stop: Callable[[], bool],
-        judge: Callable[[int, float], bool],
+        judge: Callable[[int, float, float], bool],
         lag: int,
     ) -> None:
         """The same curve, with steps taken before the losses of those before them are known.
@@ -277,28 +276,29 @@ class Sweep:
         What was taken beyond the end is dropped: its losses are not looked at, and what it did is given back with
         the rest. That goes for an exception as well, which weights that are not finite any more may well raise.
         """
-        late = LateLosses[int](lag)
+        late = LateLosses[tuple[int, float]](lag)
         ending = StopReason.FINISHED
         for step in range(self.config.num_steps):
             if should_stop():
                 ending = StopReason.STOPPED
                 break
-            self._set_lr(step)
+            lr = self._set_lr(step)
             try:
-                late.send(step, take_step.ahead(batches))
+                late.send((step, lr), take_step.ahead(batches))
             except Exception:
-                if any(judge(*taken) for taken in late.rest()):
+                if any(judge(*taken, loss) for taken, loss in late.rest()):
                     return
                 raise
             self._look_at_gradients()
-            if any(judge(*taken) for taken in late.arrived()):
+            if any(judge(*taken, loss) for taken, loss in late.arrived()):
                 return
-        if not any(judge(*taken) for taken in late.rest()):
+        if not any(judge(*taken, loss) for taken, loss in late.rest()):
             self._reason = ending
 
-    def _set_lr(self, step: int) -> None:
+    def _set_lr(self, step: int) -> float:
         lr = self.config.lr_at(step)
         self._loop.set_lrs([ratio * lr for ratio in self._ratios])
+        return lr
 
     def _is_far(self) -> bool:
         """Whether reading a loss at once makes a device wait, and batches that were read for nothing can come again."""
