@@ -46,10 +46,16 @@ class Picture:
 
     Args:
         draw: makes the PNG and a text for readers without eyes for it; None while there is nothing to show.
+        when_over: calls what it is given when no job runs any more, which a drawing would only keep from its end.
     """
 
-    def __init__(self, draw: Callable[[], tuple[bytes, str] | None]) -> None:
+    def __init__(
+        self,
+        draw: Callable[[], tuple[bytes, str] | None],
+        when_over: Callable[[Callable[[], object]], object] = lambda act: act(),
+    ) -> None:
         self._draw = draw
+        self._when_over = when_over
         self._displays: list[str] = []
         self._cell: Any = None
         self._lock = threading.Lock()
@@ -74,14 +80,14 @@ class Picture:
         return self._cell is not None and self._cell == execution()
 
     def outdated(self, change: Any = None) -> None:
-        """Draw again: at once when a job ends or a cell asks, a moment after the last of a drag's many changes else."""
+        """Draw again: as soon as a job is over or a cell asks, a moment after the last of a drag's many changes else."""
         if not self._displays:
             return
         if change is not None and change["name"] == "lrs" and not in_cell():
             self._asked += 1
             call_later(REST_S, partial(self._draw_if_still, self._asked))
-        else:
-            self._redraw()
+        elif change is None or change["owner"].phase is Phase.IDLE:
+            self._when_over(self._redraw)
 
     def _draw_if_still(self, asked: int) -> None:
         if asked == self._asked:

@@ -153,8 +153,8 @@ class LRWidget:
         self._run_views: list[ipywidgets.Widget] = []
         self._view = ipywidgets.VBox([view.view for view in self._views])
         self._view.add_class(ROOT_CLASS)
-        self._picture = Picture(lambda: curve_picture(self.state))
-        self._run_picture = Picture(lambda: run_picture(self.state))
+        self._picture = Picture(lambda: curve_picture(self.state), self._when_over)
+        self._run_picture = Picture(lambda: run_picture(self.state), self._when_over)
         self._binding = bind(self.state, self._views, on_error=self._failed)
         self.state.observe(self._picture.outdated, ["curve", "lrs", "phase"])
         self.state.observe(self._run_picture.outdated, ["history", "phase"])
@@ -423,6 +423,14 @@ class LRWidget:
                 return None
 
         return tell
+
+    def _when_over(self, act: Callable[[], object]) -> None:
+        """Do something when nothing runs: now, or at the end of the running job, on its thread."""
+        job = self._session.job
+        if job is None:
+            act()
+        else:
+            job.when_over(act)
 
     def _drop(self, index: int, lr: float) -> None:
         self._session.pick_group(index, lr)
