@@ -18,6 +18,7 @@ from lrwidget.engine.loop import Loop
 from lrwidget.engine.plan import Pick, Plan, one_cycle, resolve_lrs
 from lrwidget.engine.suggest import Advice
 from lrwidget.engine.sweep import Sweep, SweepConfig, SweepPoint
+from lrwidget.engine.words import format_lr
 from lrwidget.jobs import Job, Launcher, Turn, run_inline
 from lrwidget.picks import Picked, Picks
 from lrwidget.state import KeptSweep, LRState, Phase, Progress, RunOptions
@@ -60,6 +61,8 @@ SHAPE_OPTIONS = ("preset", "pct_start", "div", "div_final", "momentum", "anneal"
 PLAN_OPTIONS = (*SHAPE_OPTIONS, "freeze_epochs", "frozen")
 """Keywords of `Session.plan`: those of `one_cycle`, with the frozen part in epochs."""
 
+START = "Sweep to see the loss at every learning rate, or drag the markers and train."
+
 AS_BEFORE = "The model is as it was before."
 
 BUSY = """Got a request for a {wanted} while a {running} has the model; expected one at a time. Wait for it, or stop it
@@ -98,7 +101,7 @@ class Session:
         self._sweeps_done = 0
         self._run: Run | None = None
         self.state = LRState(groups=loop.groups, title=_title(loop), config=SweepConfig(), options=RunOptions())
-        self.state.message = "Sweep to see the loss at every learning rate, or drag the markers and train."
+        self.state.message = START
         self._show_pick()
 
     # Picking -------------------------------------------------------------------------------------------------------
@@ -246,11 +249,15 @@ class Session:
 
     def _show_kept(self, index: int | None) -> None:
         kept = None if index is None else self.state.sweeps[index]
+        ended = "" if kept is None else f"{kept.curve.note} {AS_BEFORE}"
         self._show(
             chosen=index,
             curve=kept and kept.curve,
             advice=kept and kept.advice,
-            sweep_message="" if kept is None else f"{kept.curve.note} {AS_BEFORE}",
+            sweep_message=ended,
+            message=ended or START,
+            failed=False,
+            error="",
         )
         self._take_recommendation()
 
@@ -314,7 +321,7 @@ class Session:
             failed=False,
             error="",
             sweep_message="",
-            message=f"Sweeping from {config.start_lr:g} to {config.end_lr:g}.",
+            message=f"Sweeping from {format_lr(config.start_lr)} to {format_lr(config.end_lr)}.",
             phase=Phase.SWEEPING,
             progress=Progress(step=0, total=config.num_steps),
         )
@@ -340,7 +347,9 @@ class Session:
             plan = self._resolve(self.state.options, epochs, steps, options)
             shown: dict[str, Any] = {name: value for name, value in options.items() if name in OPTION_NAMES}
             if epochs is not None:
-                shown["epochs"] = epochs
+                shown.update(epochs=epochs, steps=None)
+            if steps is not None and not length(self.loop.train_dl):
+                shown["steps"] = steps
             shown_options = replace(self.state.options, **shown)
         run = Run(
             self.loop,
@@ -450,7 +459,8 @@ class Session:
             curve = sweep.curve()
         except BaseException as error:
             curve = sweep.curve()
-            self._end(job, curve=curve, sweep_message=curve.note, **_failed(error))
+            said = _failure(error).partition("\n")[0]
+            self._end(job, curve=curve, sweep_message=f"{curve.note} {said} {AS_BEFORE}", **_failed(error))
             raise
         if job.interrupted and curve.stop_reason is StopReason.STOPPED:
             curve = replace(curve, stop_reason=StopReason.INTERRUPTED)
@@ -578,10 +588,11 @@ class Session:
         Raises:
             LRWidgetError: no plan can be so.
         """
-        if not length(self.loop.train_dl):
+        options = options or self.state.options
+        if not length(self.loop.train_dl) and options.steps is None:
             return None
         changed = {} if frozen is None else {"frozen": frozen}
-        return self._resolve(options or self.state.options, None, None, changed, lrs)
+        return self._resolve(options, None, None, changed, lrs)
 
     def _show_plan(self, plan: Plan | None) -> None:
         """Show what a run would do; while one trains, its own plan stays."""
@@ -598,6 +609,8 @@ class Session:
     ) -> Plan:
         if epochs is not None and steps is not None:
             raise InputError(f"Got epochs={epochs} and steps={steps}; expected one of them.")
+        if epochs is None and steps is None:
+            steps = shown.steps
         for name in options:
             if name not in PLAN_OPTIONS:
                 unknown_option("a plan", name, PLAN_OPTIONS)
@@ -702,7 +715,8 @@ def _failed(error: BaseException) -> dict[str, Any]:
 
 def _failure(error: BaseException) -> str:
     """What an error says, with the notes that lrwidget has added to it."""
-    said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text = " ".join(str(error).split()) if isinstance(error, LRWidgetError) else str(error)  # ours are wrapped
+    said = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return "\n".join([said, *getattr(error, "__notes__", ())])
 
 

@@ -72,6 +72,7 @@ class RunOptions:
 
     Attributes:
         epochs: passes over the training loader, 1 or more; default 5, what a fine-tune commonly takes.
+        steps: optimizer steps in their place, for a loader that has no length; default None.
         preset: a name of `lrwidget.engine.plan.PRESETS`; it gives the defaults of the other fields.
         pct_start: share of the steps that warm up, 0 ... 1; None: the preset's.
         div: the run starts at `max_lr / div`; None: the preset's.
@@ -83,6 +84,7 @@ class RunOptions:
     """
 
     epochs: int = 5
+    steps: int | None = None
     preset: str = "torch"
     pct_start: float | None = None
     div: float | None = None

@@ -758,8 +758,10 @@ def test_what_a_run_was_asked_for_stays_in_the_fields() -> None:
 
 def test_a_run_by_steps_trains_from_a_loader_without_a_length() -> None:
     session = Session(a_loop(train_dl=torch.utils.data.DataLoader(Stream(), batch_size=8)))
-    assert len(session.fine_tune(steps=7).wait()) == 7
     assert session.state.plan is None
+    assert len(session.fine_tune(steps=7).wait()) == 7
+    assert session.state.options.steps == 7 and session.state.plan is not None
+    assert len(session.fine_tune().wait()) == 7, "as the field says by now"
 
 
 def test_stop_ends_a_run_and_the_optimizer_has_its_own_lrs_again() -> None:
@@ -1229,3 +1231,27 @@ def test_the_oldest_sweep_makes_room_when_there_are_too_many() -> None:
     names = [sweep.name for sweep in session.state.sweeps]
     assert names == [f"sweep {number}" for number in range(4, MOST_KEPT + 4)]
     assert session.state.chosen == MOST_KEPT - 1
+
+
+def test_another_chosen_sweep_is_what_the_status_tells_of() -> None:
+    stopping = Pausing(30)
+    session = Session(a_loop(stopping), launch=run_in_thread)
+    over(session.sweep(num_steps=10))
+    job = session.sweep(num_steps=50)
+    assert stopping.reached.wait(10)
+    session.stop()
+    stopping.go.set()
+    over(job)
+    assert session.state.message.startswith("Stopped")
+    session.choose_sweep(0)
+    assert session.state.message == session.state.sweep_message and "all planned steps" in session.state.message
+    session.remove_sweep(1), session.remove_sweep(0)
+    assert session.state.sweep_message == "" and session.state.message.startswith("Sweep to see")
+
+
+def test_what_ended_a_sweep_is_told_below_its_curve() -> None:
+    session = Session(a_loop(failing_at(7, ZeroDivisionError("my own mistake"))))
+    with pytest.raises(ZeroDivisionError):
+        session.sweep()
+    assert "ZeroDivisionError: my own mistake" in session.state.sweep_message
+    assert session.state.sweep_message.endswith("The model is as it was before.")

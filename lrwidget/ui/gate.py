@@ -62,6 +62,7 @@ class Gate:
         self._kernel = kernel
         self._lock = threading.Lock()
         self._closed = False
+        self._cell = ""
         self._behind: Callable[..., Any] = kernel.shell_handlers["execute_request"]
         self.job: Job[Any] | None = None
 
@@ -70,6 +71,7 @@ class Gate:
         handlers = self._kernel.shell_handlers
         with self._lock:
             self.job = job
+            self._cell = _cell_of(self._kernel.get_parent("shell") or {})
             if not self._closed:
                 self._behind = handlers["execute_request"]
                 handlers["execute_request"] = self._wait_then_execute
@@ -90,6 +92,10 @@ class Gate:
             self.job = None
 
     async def _wait_then_execute(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
+        if (job := self.job) is not None and job.name == "sweep" and self._cell and self._cell == _cell_of(parent):
+            # Its front end has taken away all that the cell showed, Stop included: nobody wants the rest of it. A
+            # training is another matter: one press too many must not end it.
+            job.stop()
         # A waiting cell may start a job itself (its screen's Sweep button), hence the loop.
         while (job := self.job) is not None and job.running:
             try:
@@ -172,6 +178,13 @@ class Gate:
             # Not a message at all, such as the kernel's own wake-up calls: none of our business.
             return False
         return header.get("msg_type") in COMM_MESSAGES
+
+
+def _cell_of(request: dict[str, Any]) -> str:
+    """What the front end calls the cell that it wants executed; empty where it does not say, and for other requests."""
+    is_cell = request.get("header", {}).get("msg_type") == "execute_request"
+    told = request.get("metadata", {}).get("cellId") if is_cell else None
+    return told if isinstance(told, str) else ""
 
 
 def _with_code(request: dict[str, Any], code: str) -> dict[str, Any]:

@@ -419,7 +419,8 @@ class LRWidget:
             try:
                 return act(*args)
             except LRWidgetError as error:
-                self.state.failed, self.state.error, self.state.message = True, "", str(error)
+                self.state.failed, self.state.error = True, ""
+                self.state.message = " ".join(str(error).split())
                 return None
 
         return tell

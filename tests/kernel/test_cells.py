@@ -125,3 +125,25 @@ def test_a_closed_widget_keeps_its_results_and_answers_all_else_with_one_clear_e
     run(kernel, "w.stop(); w.wait(); w.close()", None)
     (shown,) = run(kernel, "w", None).outputs
     assert shown["data"]["text/plain"].startswith("<LRWidget Sequential · AdamW · 1 group: closed; ")
+
+
+LONG = """
+import time
+def slow(output, target):
+    time.sleep(0.01)
+    return loss_fn(output, target)
+model, optimizer = make_model()
+w = %lrfind model optimizer train_dl slow --num-steps 100_000 --start-lr 1e-9 --end-lr 1e-6
+"""
+
+
+def test_a_sweep_whose_cell_runs_again_ends_and_the_new_one_begins(kernel: Kernel) -> None:
+    run(kernel, LONG, "the cell")
+    run(kernel, SWEPT, "the cell")  # would wait for a quarter of an hour
+    assert kernel.value("[w.curve.stop_reason, w.curve.num_steps]") == ["finished", 4]
+
+
+def test_another_cell_waits_for_a_sweep_as_ever(kernel: Kernel) -> None:
+    run(kernel, LONG.replace("100_000", "30"), "the cell")
+    run(kernel, "after = len(w.curve)", "another cell")
+    assert kernel.value("after") == 30
