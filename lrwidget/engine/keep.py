@@ -34,6 +34,7 @@ from lrwidget.engine.kept import (
 )
 from lrwidget.engine.kept_tensors import KeptTensor, WatchedTensor, copy_all, restore_versions
 from lrwidget.engine.reach import FUNCTIONS, is_users_module, own_members, referred
+from lrwidget.engine.written import Binding
 
 STATEFUL = (nn.Module, Optimizer, LRScheduler, Sampler, BatchSampler, Dataset, torch.amp.GradScaler)
 """Classes of torch whose plain attributes are state."""
@@ -159,6 +160,8 @@ class Keeper:
             self._loaders.append(KeptLoader(path, value))
             self._kept.append(self._loaders[-1])
             self._enter(path, vars(value).items(), data=True)
+        elif isinstance(value, Binding):
+            self._kept.append(value)
         elif isinstance(value, FUNCTIONS):
             self._enter(path, referred(value), data)
         elif isinstance(value, (*STATEFUL, *NAMESPACES)) or _is_users(value):

@@ -1,10 +1,8 @@
 """A user's training loop as one object: what a sweep borrows, a run trains, and the widget is attached to."""
 
-import inspect
 import math
-import types
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +19,7 @@ from lrwidget.engine.protocols import Loader, LossFn, LossStep, Metric, Optimize
 from lrwidget.engine.reading import Reading, check_loss
 from lrwidget.engine.regroup import Regrouped, regroup, ungroup
 from lrwidget.engine.step import Amp, EngineStep, ExplainedReading, UserStep
+from lrwidget.engine.written import written_by
 
 NOT_AN_OPTIMIZER = """Got a {kind} as optimizer; expected an object with param_groups that each have an "lr", as every
 torch.optim optimizer has, or a list of them. For an optimizer of another make pass
@@ -88,10 +87,7 @@ class Loop:
         self.model = model
         self.optimizers = _as_optimizers(optimizer, set_lrs)
         given = optimizer if isinstance(optimizer, (list, tuple)) else (optimizer,)
-        self._written = (
-            *(o for o in given if o is not None and not any(o is kept for kept in self.optimizers)),
-            *written_by(set_lrs),
-        )
+        self._unread = tuple(o for o in given if o is not None and not any(o is kept for kept in self.optimizers))
         self.train_dl = train_dl
         self.valid_dl = valid_dl
         self.loss_fn = loss_fn
@@ -224,7 +220,7 @@ class Loop:
             *self.optimizers,
             *(thing for thing in (self.loss_fn, self.loss_step, self.train_step, self.scaler) if thing is not None),
             loaders=(self.train_dl,),
-            whole=(*self.also, *self._written),
+            whole=(*self.also, *self._unread, *written_by(self._set_lrs)),
             snapshot=snapshot,
             frozen=self.train_step is not None,
             verify=verify,
@@ -317,22 +313,6 @@ def training_mode(model: Any) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
-
-
-def written_by(set_lrs: Any) -> tuple[Any, ...]:
-    """The user's own objects that a `set_lrs` function can write an LR into: what it refers to, and its own object."""
-    if set_lrs is None:
-        return ()
-    owner = getattr(set_lrs, "__self__", None)
-    found = [owner] if owner is not None else []
-    with suppress(TypeError):
-        variables = inspect.getclosurevars(getattr(set_lrs, "__func__", set_lrs))
-        found += [*variables.nonlocals.values(), *variables.globals.values()]
-    return tuple(
-        thing
-        for thing in found
-        if hasattr(thing, "__dict__") and not isinstance(thing, (type, types.ModuleType, types.FunctionType))
-    )
 
 
 def _as_optimizers(optimizer: Any, set_lrs: object) -> tuple[OptimizerLike, ...]:
