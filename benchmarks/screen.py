@@ -9,6 +9,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
+from benchmarks import loops
 from benchmarks.measure import Spread
 from benchmarks.report import Row
 from tests.browser.conftest import FLAGS, OFFLINE, Lab, chromium
@@ -112,6 +113,9 @@ def drag_delays(notebook: NotebookPage, widget: WidgetPage, moves: int) -> tuple
     """Milliseconds from each move of a dragging hand to the kernel's value, and to the next drawing of the preview."""
     marker = widget.markers[0]
     handle = marker.handle
+    middle = (loops.START_LR * loops.END_LR) ** 0.5  # with room on both sides
+    notebook.kernel_value(f"setattr(w, 'max_lr', {middle})")
+    marker.wait_says(middle)
     handle.scroll_into_view_if_needed()
     box = handle.bounding_box()
     assert box is not None
@@ -125,7 +129,7 @@ def drag_delays(notebook: NotebookPage, widget: WidgetPage, moves: int) -> tuple
     notebook.page.evaluate("lrwMoves.length = 0")
     began = time.time() * 1e3
     for step in range(1, moves + 1):
-        mouse.move(x - 3 - 2 * step, y)  # to the left: on the right the axis ends
+        mouse.move(x - 3 - 2 * step, y)
         notebook.page.wait_for_timeout(PAUSE_S * 1e3)
     moved, redrawn = notebook.page.evaluate("[lrwMoves, lrwRedraws]")
     mouse.up()
