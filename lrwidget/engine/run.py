@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -39,6 +39,9 @@ step. Pick a lower max_lr."""
 GOOD_WEIGHTS = " restore_best() returns to the weights of {where}."
 IMPATIENT = """Stopped after epoch {epoch}, {step} of {total} steps: the validation loss has not been below the \
 {best:.4g} of epoch {best_epoch} for {patience} epochs."""
+
+OTHER_MOMENTA = """Got an optimizer whose groups have a momentum of {got}; the run was begun with {expected}. Make the
+optimizer as it was for that run."""
 
 CHECKPOINT_EVERY_S = 600.0
 """Seconds between two checkpoints inside an epoch, unless steps are asked for: what a kill may cost at most."""
@@ -491,6 +494,8 @@ class Run:
         """Put everything where the checkpoint says it was."""
         assert self._trained is not None
         try:
+            self._trained.check(found["trained"])
+            self._check_momenta(found["own"][1])
             self._trained.put_back(found["trained"])
             self._own, self._since = found["own"], found["since"]
             self._seconds = found["seconds"]
@@ -505,6 +510,13 @@ class Run:
             self._written, self._written_at = (len(self._losses), len(self._epochs)), time.monotonic()
         except (KeyError, TypeError, AttributeError) as error:
             raise RecordError(f"Got a checkpoint that cannot be gone on from: {error!r}.") from error
+
+    def _check_momenta(self, expected: Sequence[float]) -> None:
+        """Raise when the optimizer was made with another momentum, which the one of the checkpoint would overrule."""
+        got = self._own[1]
+        if not np.array_equal(got, expected, equal_nan=True):
+            told = (", ".join("none" if math.isnan(m) else f"{m:g}" for m in momenta) for momenta in (got, expected))
+            raise InputError(OTHER_MOMENTA.format(got=next(told), expected=next(told)))
 
 
 def numbers_of(loop: Loop) -> dict[str, Any]:

@@ -24,6 +24,12 @@ cannot keep it. Train without checkpoint_dir, or name what holds its weights in 
 OTHER = """Got {what} with {got}; the run was begun with {expected}. Build the model and the optimizer as they were for
 that run."""
 
+OTHER_KIND = """Got {got} as {what}; the run was begun with {expected}, whose state no other kind can go on from.
+Make the optimizer as it was for that run."""
+
+OTHER_OPTIONS = """Got {what} and a checkpoint of which only one has {missing} in its param groups; expected the same
+options in both. Make the optimizer as it was for that run."""
+
 TRAINABLE = (nn.Module, Optimizer, LRScheduler, torch.amp.GradScaler)
 """What a user's step may train without our being told."""
 
@@ -74,14 +80,17 @@ class Trained:
         Raises:
             InputError: this is another model, or another optimizer; nothing has been changed.
         """
-        told = {what: thing for what, thing in self._things.items() if hasattr(thing, "state_dict")}
-        if told.keys() != state.keys():
-            raise InputError(OTHER.format(what="a run", got=", ".join(told), expected=", ".join(state)))
-        put_back = [_checked(what, thing, state[what]) for what, thing in told.items()]
-        for put in put_back:
+        for put in self.check(state):
             put()
         for what, attributes in self._attributes.items():
             attributes.put_back(state[what]["attributes"])
+
+    def check(self, state: Mapping[str, Any]) -> list[Callable[[], object]]:
+        """What puts the state back, one thing at a time; raises as `put_back` does when it does not fit."""
+        told = {what: thing for what, thing in self._things.items() if hasattr(thing, "state_dict")}
+        if told.keys() != state.keys():
+            raise InputError(OTHER.format(what="a run", got=", ".join(told), expected=", ".join(state)))
+        return [_checked(what, thing, state[what]) for what, thing in told.items()]
 
 
 def _referred(functions: Iterable[Any]) -> Iterator[tuple[str, Any]]:
@@ -102,6 +111,8 @@ def _referred(functions: Iterable[Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _state_of(thing: Any) -> State:
+    if isinstance(thing, Optimizer):
+        return {**thing.state_dict(), "kind": type(thing).__name__}
     if not isinstance(thing, nn.Module):
         state: State = thing.state_dict()
         return state
@@ -122,13 +133,28 @@ def _checked(what: str, thing: Any, state: Any) -> Callable[[], object]:
                 raise InputError(OTHER.format(what=what, got=_told(name, got), expected=_told(name, expected)))
         return lambda: _load_module(thing, state)
     if isinstance(thing, Optimizer):
+        _check_kind(what, thing, state)
         got_sizes = [len(group["params"]) for group in thing.param_groups]
         sizes = [len(group["params"]) for group in state["param_groups"]]
         if got_sizes != sizes:
             told = (f"param groups of {' + '.join(map(str, n))} tensors" for n in (got_sizes, sizes))
             raise InputError(OTHER.format(what=what, got=next(told), expected=next(told)))
-        return lambda: _load_optimizer(thing, state)
+        return lambda: _load_optimizer(thing, {"state": state["state"], "param_groups": state["param_groups"]})
     return lambda: thing.load_state_dict(state)
+
+
+def _check_kind(what: str, optimizer: Optimizer, state: State) -> None:
+    """Raise when the state is of another kind of optimizer, or of one with other options."""
+    got = type(optimizer).__name__
+    expected = state.get("kind", got)
+    if got != expected:
+        raise InputError(OTHER_KIND.format(got=got, what=what, expected=expected))
+    if type(optimizer).__module__.startswith("torch."):
+        return  # torch fills in what an older version of it did not know
+    for held, told in zip(optimizer.param_groups, state["param_groups"], strict=False):
+        missing = [key for key in optimizer.defaults if (key in held) != (key in told)]
+        if missing:
+            raise InputError(OTHER_OPTIONS.format(what=what, missing=" and ".join(map(repr, missing))))
 
 
 def _load_module(module: nn.Module, state: State) -> None:

@@ -21,6 +21,7 @@ from lrwidget.engine.errors import InputError, RecordError
 from lrwidget.engine.fit import Run, fit
 from lrwidget.engine.loop import Loop
 from lrwidget.engine.plan import one_cycle
+from tests.engine.oracle import changes, of_everything
 from tests.engine.resumable import STEPS, Killed, came_to, seed, spawner, start, work, work_and_die, work_and_tell
 from tests.engine.zoo import MODELS, OPTIMIZERS, Augmented, Stream, adam, classification, loader, make_optimizer, net
 
@@ -569,6 +570,79 @@ def test_objects_of_another_kind_are_refused_before_anything_is_touched(
         lrwidget.resume(folder, model, optimizer, batches, loss_fn)
     assert all(map(torch.equal, before, model.parameters()))
     assert not optimizer.state
+
+
+def sgd(momentum: float) -> Callable[[Any], torch.optim.Optimizer]:
+    return lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=momentum)
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "says"),
+    [
+        (torch.optim.AdamW, sgd(0.9), "Got SGD as the optimizer; the run was begun with AdamW"),
+        (torch.optim.Adam, torch.optim.RMSprop, "Got RMSprop as the optimizer; the run was begun with Adam"),
+        (torch.optim.Adam, torch.optim.AdamW, "Got AdamW as the optimizer; the run was begun with Adam,"),
+        (sgd(0.9), sgd(0.0), r"a momentum of 0; the run was begun with 0\.9"),
+        (sgd(0.0), sgd(0.9), r"a momentum of 0\.9; the run was begun with 0\."),
+    ],
+)
+def test_another_kind_of_optimizer_is_refused_before_anything_is_touched(
+    tmp_path: Path, was: Callable[[Any], Any], now: Callable[[Any], Any], says: str
+) -> None:
+    model = net()
+    optimizer = was(model.parameters())
+    plan = one_cycle(0.01, 8, optimizer, preset="fastai")
+    fit(model, optimizer, loader(), F.cross_entropy, plan, checkpoint_dir=tmp_path)
+    other = net()
+    optimizer = now(other.parameters())
+    before, options = of_everything(other), repr(optimizer.state_dict())
+    with pytest.raises(InputError, match=says):
+        lrwidget.resume(tmp_path, other, optimizer, loader(), F.cross_entropy)
+    assert not changes(before, of_everything(other))
+    assert repr(optimizer.state_dict()) == options
+
+
+def test_another_optimizer_of_a_step_of_the_users_own_is_refused_too(tmp_path: Path) -> None:
+    def make(kind: Any) -> tuple[nn.Module, Any, Callable[[Any], torch.Tensor]]:
+        model = nn.Linear(6, 3)
+        first, second = torch.optim.SGD([model.weight], lr=0.1), kind([model.bias])
+
+        def step(batch: Any) -> torch.Tensor:
+            loss = F.cross_entropy(model(batch[0]), batch[1])
+            model.zero_grad()
+            loss.backward()
+            first.step()
+            second.step()
+            return loss
+
+        return model, first, step
+
+    model, first, step = make(torch.optim.Adam)
+    fit(model, first, loader(), None, one_cycle(0.1, 3, first), train_step=step, checkpoint_dir=tmp_path)
+    model, first, step = make(torch.optim.RMSprop)
+    before = of_everything(model, first)
+    with pytest.raises(InputError, match=r"Got RMSprop as second .*; the run was begun with Adam"):
+        lrwidget.resume(tmp_path, model, first, loader(), None, train_step=step)
+    assert not changes(before, of_everything(model, first))
+
+
+def test_an_optimizer_of_the_users_own_with_other_options_is_refused(tmp_path: Path) -> None:
+    def make(**defaults: float) -> torch.optim.Optimizer:
+        class Own(torch.optim.Optimizer):
+            def step(self, closure: Any = None) -> None:
+                for p in self.param_groups[0]["params"]:
+                    p.data.add_(p.grad, alpha=-self.param_groups[0]["lr"])
+
+        return Own(model.parameters(), defaults)
+
+    model = net()
+    optimizer = make(lr=0.1)
+    fit(model, optimizer, loader(), F.cross_entropy, one_cycle(0.1, 3, optimizer), checkpoint_dir=tmp_path)
+    optimizer = make(lr=0.1, decay=0.1)
+    before = of_everything(model, optimizer)
+    with pytest.raises(InputError, match=r"Got the optimizer and a checkpoint of which only one has 'decay' in its"):
+        lrwidget.resume(tmp_path, model, optimizer, loader(), F.cross_entropy)
+    assert not changes(before, of_everything(model, optimizer))
 
 
 def test_a_folder_without_checkpoints_is_refused(tmp_path: Path) -> None:
