@@ -197,9 +197,7 @@ def minimum_tenth(curve: LossCurve) -> Suggestion:
 def find_valley(reading: Reading) -> Answer | str:
     """`valley` on every row."""
     if reading.still_falling:
-        return (
-            f"The loss is still falling at {lr_at(reading, -1)}, so the middle of its descent is unknown: raise end_lr."
-        )
+        return f"The loss is still falling at {lr_at(reading, -1)}, so the middle of its descent is unknown: raise the end (end_lr)."
     height = np.where(reading.descending, np.clip((0.75 - reading.fell_by) / 0.5, 0, 1), 0.0)
     answers = reading.x[0] + (0.5 * (height[:, 1:] + height[:, :-1]) * np.diff(reading.x)).sum(axis=1)
     start, bottom = reading.told(reading.start), reading.told(reading.bottom)
@@ -213,7 +211,7 @@ def find_steepest(reading: Reading) -> Answer | str:
     slope = np.where(middle, reading.slope, np.inf)
     at = slope.argmin(axis=1)
     if not reading.rose and at[0] >= (1 - SLOPE_WIDTH) * len(reading.x) - 1:
-        return f"The loss falls fastest at the edge of the range, {lr_at(reading, -1)}: raise end_lr to see beyond."
+        return f"The loss falls fastest at the edge of the range, {lr_at(reading, -1)}: raise the end (end_lr) to see beyond."
     per_decade = abs(float(slope[0, at[0]])) * (reading.start - reading.bottom) * math.log(10)
     near = np.abs(np.arange(len(reading.x)) - at[:, None]) <= 2 * SLOPE_WIDTH * len(reading.x)
     share = np.where(middle & near, reading.slope, 0.0) / np.minimum(slope.min(axis=1, keepdims=True), -ROUNDING)
@@ -230,7 +228,7 @@ def find_minimum_tenth(reading: Reading) -> Answer | str:
     if not reading.rose:
         return (
             f"The lowest loss, {bottom} at {lr_at(reading)}, lies at the edge of the range: the loss never rose again "
-            "and the true minimum may lie beyond: raise end_lr."
+            "and the true minimum may lie beyond: raise the end (end_lr)."
         )
     weight = np.where(reading.fell_by >= 0.95, np.gradient(reading.x), 0.0)
     weight[np.arange(len(weight)), reading.lowest] += ROUNDING  # never all zero
@@ -324,12 +322,14 @@ def usable(curve: LossCurve) -> tuple[FloatArray, FloatArray, bool] | str:
         return "The curve has no points: run the sweep first."
     finite = np.isfinite(curve.losses)
     if not finite.any():
-        return "No loss was finite: lower start_lr, and check the loss on one batch before the sweep."
+        return "No loss was finite, not even the first, which no learning rate has touched: check loss and data on one batch."
     x, y = binned(np.log(curve.lrs[finite]), curve.losses[finite])
     x, y, diverged = until_diverged(x, y)
     ended = diverged or curve.stop_reason is StopReason.DIVERGED or not finite[-1]
     if len(y) < MIN_POINTS:
-        remedy = "lower start_lr or take more steps" if ended else "take more steps"
+        remedy = "lower the start (start_lr) or take more steps" if ended else "take more steps"
+        if not finite[-1]:
+            remedy += "; if it is not finite at low learning rates either, check loss and data on the batches"
         return f"The curve has {len(y)} points to read; expected at least {MIN_POINTS}: {remedy}."
     return x, y, bool(ended)
 
@@ -339,11 +339,11 @@ def no_fall(curve: LossCurve, start: float, noise: float, rose_at: float | None)
     beyond = f" beyond its noise of {noise:.2g}" if noise > ROUNDING * abs(start) else ""
     if rose_at is None:
         return (
-            f"The loss stayed at {start:.3g} up to {short(float(curve.lrs[-1]))} and never fell{beyond}: raise end_lr, "
+            f"The loss stayed at {start:.3g} up to {short(float(curve.lrs[-1]))} and never fell{beyond}: raise the end (end_lr), "
             "or take more steps or larger batches; if it stays flat, check that the optimizer holds the weights."
         )
     if np.searchsorted(curve.lrs, rose_at) < EARLY * curve.num_steps:
-        return f"The loss never fell before it rose, already at {short(rose_at)}: lower start_lr."
+        return f"The loss never fell before it rose, already at {short(rose_at)}: lower the start (start_lr)."
     return (
         f"The loss never fell{beyond} before it rose at {short(rose_at)}, as on a model that is trained already: to "
         f"train it further, stay at {short(rose_at / 10)} or below; to see more, take more steps or larger batches."

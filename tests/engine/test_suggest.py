@@ -184,30 +184,36 @@ def test_few_points_ask_for_more_steps():
 
 def test_few_points_before_nan_ask_for_a_lower_start():
     lrs, losses = u_curve()
-    refused(advice_on(lrs, np.where(np.arange(100) < 5, losses, math.nan)), "5 points", "lower start_lr")
+    refused(
+        advice_on(lrs, np.where(np.arange(100) < 5, losses, math.nan)),
+        "5 points",
+        "lower the start (start_lr)",
+        "check loss and data",
+    )
 
 
 def test_only_nan_asks_to_look_at_the_loss():
-    refused(advice_on(np.geomspace(1e-7, 10, 50), np.full(50, math.nan)), "No loss was finite", "check the loss")
+    refused(advice_on(np.geomspace(1e-7, 10, 50), np.full(50, math.nan)), "No loss was finite", "check loss and data")
+    assert "start_lr" not in advice_on(np.geomspace(1e-7, 10, 50), np.full(50, math.nan)).recommended.why
 
 
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("level", [0.0, 2.3, -4.0])
 def test_a_flat_noisy_curve_gets_no_answer(seed, level):
     losses = level + 0.1 * np.random.default_rng(seed).normal(size=100)
-    refused(advice_on(np.geomspace(1e-7, 10, 100), losses), "stayed at", "noise", "raise end_lr")
+    refused(advice_on(np.geomspace(1e-7, 10, 100), losses), "stayed at", "noise", "raise the end (end_lr)")
 
 
 def test_a_constant_curve_gets_no_answer_and_no_noise_is_told():
     advice = advice_on(np.geomspace(1e-7, 10, 100), np.full(100, 0.3))
-    refused(advice, "stayed at 0.3", "raise end_lr")
+    refused(advice, "stayed at 0.3", "raise the end (end_lr)")
     assert "noise" not in advice.recommended.why
 
 
 def test_a_loss_that_rises_at_once_asks_for_a_lower_start():
     lrs = np.geomspace(1e-2, 10, 100)
     losses = 2.3 + 0.1 * (lrs / 1e-2) ** 2 + 0.05 * np.random.default_rng(0).normal(size=100)
-    refused(advice_on(lrs, losses), "never fell before it rose", "lower start_lr")
+    refused(advice_on(lrs, losses), "never fell before it rose", "lower the start (start_lr)")
 
 
 def test_a_trained_model_is_told_where_its_loss_rises():
@@ -228,7 +234,7 @@ def test_a_loss_that_never_rose_has_a_steepest_point_but_no_minimum():
 
 def test_a_loss_that_falls_fastest_at_the_end_asks_to_go_on():
     lrs = np.geomspace(1e-7, 1e-3, 100)
-    refused(advice_on(lrs, 2.3 - 1000 * lrs), "raise end_lr")
+    refused(advice_on(lrs, 2.3 - 1000 * lrs), "raise the end (end_lr)")
 
 
 def test_a_descent_that_levelled_off_is_read_without_a_rise():
