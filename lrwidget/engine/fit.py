@@ -60,7 +60,7 @@ def _in_steps(loop: Loop, name: str, epochs: int | None, least: int) -> int:
 @known_options
 def fit(
     model: Any,
-    optimizer: OptimizerLike | Sequence[OptimizerLike],
+    optimizer: OptimizerLike | Sequence[OptimizerLike] | None,
     train_dl: Loader,
     loss_fn: LossFn | None,
     plan: Plan,
@@ -81,6 +81,7 @@ def fit(
     accumulate: int = 1,
     clip_grad_norm: float | None = None,
     also: Sequence[Any] = (),
+    set_lrs: Callable[[tuple[float, ...]], object] | None = None,
 ) -> History:
     """Train a model under a plan: every step with exactly the plan's LR and momentum.
 
@@ -106,13 +107,15 @@ def fit(
             a kill; default None: nothing is written. Needs safetensors (`pip install 'lrwidget[checkpoint]'`).
         checkpoint_every: optimizer steps between two checkpoints; default None: at the end of every epoch and
             every ten minutes.
-        loss_step: in place of the default reading of a batch; see `Loop`, as the six below.
+        loss_step: in place of the default reading of a batch; see `Loop`, as the seven below.
         train_step: in place of the whole step.
         amp: "fp16" or "bf16".
         scaler: the user's own GradScaler.
         accumulate: batches per optimizer step.
         clip_grad_norm: largest total gradient norm.
         also: further things a step changes, such as weight averages, to be kept in checkpoints.
+        set_lrs: with `train_step`, writes the LRs of an optimizer without `param_groups`, one per group of the plan;
+            `optimizer` may then be None. The last of them stay: what was there before cannot be read.
 
     Returns:
         LR, momentum and loss of every step, and what each epoch came to. A loss that is not finite ends the run
@@ -135,6 +138,8 @@ def fit(
         accumulate=accumulate,
         clip_grad_norm=clip_grad_norm,
         also=also,
+        names=plan.names if optimizer is None and isinstance(plan, Plan) else None,
+        set_lrs=set_lrs,
     )
     run = Run(
         loop,
@@ -250,7 +255,7 @@ def fine_tune(
 def resume(
     checkpoint_dir: str | os.PathLike[str],
     model: Any,
-    optimizer: OptimizerLike | Sequence[OptimizerLike],
+    optimizer: OptimizerLike | Sequence[OptimizerLike] | None,
     train_dl: Loader,
     loss_fn: LossFn | None = None,
     *,
@@ -263,6 +268,7 @@ def resume(
     train_step: TrainStep | None = None,
     scaler: torch.amp.GradScaler | None = None,
     also: Sequence[Any] = (),
+    set_lrs: Callable[[tuple[float, ...]], object] | None = None,
 ) -> History:
     """Go on with a run that was killed, stopped or interrupted, from its last checkpoint to the end of its plan.
 
@@ -288,6 +294,7 @@ def resume(
         train_step: as for that run.
         scaler: as for that run.
         also: as for that run.
+        set_lrs: as for that run.
 
     Returns:
         The history of the whole run, with all that was done before.
@@ -305,7 +312,8 @@ def resume(
         numbers, names, told, since = found["loop"], found["plan"]["names"], found["given"], found["since"]
     except (KeyError, TypeError) as error:
         raise RecordError(f"Got a checkpoint without {error}; expected one that a run wrote.") from error
-    _check_added(optimizer, names, since)
+    if optimizer is not None:
+        _check_added(optimizer, names, since)
     loop = Loop(
         model,
         optimizer,
@@ -318,6 +326,7 @@ def resume(
         scaler=scaler,
         also=also,
         names=names,
+        set_lrs=set_lrs,
         **numbers,
     )
     given = given_to(loop)

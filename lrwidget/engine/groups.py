@@ -26,6 +26,10 @@ NORM_LAYERS = (
     nn.RMSNorm,
 )
 
+NOTHING_TO_FREEZE = """Got a plan in which {count} of {all} groups do not train, and set_lrs in place of an optimizer;
+expected a plan in which all train, because nothing tells which parameters are in a group. Make it with freeze_steps=0
+(freeze_epochs=0) and without frozen=."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
@@ -151,7 +155,15 @@ def frozen(
         which: (G,) True for the groups to freeze.
         norms: (G,) True for those of them whose normalisation layers stand still too; empty for none, because their
             statistics move with the data anyway, and their scale and shift must be able to follow.
+
+    Raises:
+        InputError: there are groups to freeze, but no optimizer that tells what is in them.
     """
+    if not optimizers:
+        if any(which):
+            raise InputError(NOTHING_TO_FREEZE.format(count=sum(which), all=len(which)))
+        yield
+        return
     in_norms = {
         id(p)
         for m in (model.modules() if model is not None else ())

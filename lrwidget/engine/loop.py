@@ -25,6 +25,9 @@ NOT_AN_OPTIMIZER = """Got a {kind} as optimizer; expected an object with param_g
 torch.optim optimizer has, or a list of them. For an optimizer of another make pass
 set_lrs=lambda lrs: ... (one LR per group) together with train_step=..."""
 
+NOTHING_STEPS = """Got set_lrs without train_step and without an optimizer that has param_groups; expected
+train_step=lambda batch: ... that does one step and returns its loss. Nothing else would move the weights."""
+
 SPREAD_MODEL = """Got a {model} whose parameters are on {devices}; expected one device, where the default step can
 move each batch. Pass loss_step=lambda model, batch: ... that places the batch itself."""
 
@@ -229,6 +232,8 @@ class Loop:
     def _check(self, names: Sequence[str] | None) -> None:
         if self.train_step is not None and self.loss_step is not None:
             raise InputError("Got both loss_step and train_step; expected one. train_step does all of a step itself.")
+        if self._set_lrs is not None and not self.optimizers and self.train_step is None:
+            raise InputError(NOTHING_STEPS)
         if self.train_step is not None and (self.amp or self.accumulate != 1 or self.clip_grad_norm is not None):
             raise InputError(
                 "Got train_step together with amp, accumulate or clip_grad_norm; expected those inside train_step, "

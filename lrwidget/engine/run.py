@@ -441,7 +441,8 @@ class Run:
         for at in fresh:
             lrs = (*lrs[:at], self._loop.lrs()[at], *lrs[at:])
             momenta = (*momenta[:at], math.nan, *momenta[at:])
-        self._loop.set_lrs(lrs)
+        if self._loop.optimizers:  # a set_lrs can write LRs, but tells nobody which there were
+            self._loop.set_lrs(lrs)
         self._loop.set_momenta(momenta)
 
     def _users_own(self) -> list[Any]:

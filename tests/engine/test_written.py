@@ -8,9 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-from lrwidget.engine.preserve import GiveBackError, preserved
+from lrwidget.engine.errors import GiveBackError, InputError
+from lrwidget.engine.fit import fit
+from lrwidget.engine.plan import one_cycle
+from lrwidget.engine.preserve import preserved
 from lrwidget.engine.sweep import range_test
 from lrwidget.engine.written import Binding, written_by
 from tests.engine.zoo import loader
@@ -206,3 +210,55 @@ def test_what_a_step_writes_down_for_its_user_stays() -> None:
     )
     assert len(seen) == 4
     assert rate == [0.1]
+
+
+# Without an optimizer -------------------------------------------------------------------------------------------------
+
+
+class Classifier:
+    """A model that trains itself, with an LR for its weight and one for its bias."""
+
+    def __init__(self) -> None:
+        self.weight = torch.zeros(6, 3, requires_grad=True)
+        self.bias = torch.zeros(3, requires_grad=True)
+        self.rates = (0.1, 0.1)
+
+    def step(self, batch: Any) -> torch.Tensor:
+        tensors = (self.weight, self.bias)
+        loss = F.cross_entropy(batch[0] @ self.weight + self.bias, batch[1])
+        for tensor, rate, gradient in zip(tensors, self.rates, torch.autograd.grad(loss, tensors), strict=True):
+            tensor.data -= rate * gradient
+        return loss
+
+    def set_lrs(self, lrs: tuple[float, ...]) -> None:
+        self.rates = lrs
+
+
+def test_a_model_that_has_no_optimizer_is_trained_by_its_own_step() -> None:
+    model, plan = Classifier(), one_cycle([0.1, 0.5], 12, ["weight", "bias"])
+    seen: list[tuple[float, ...]] = []
+    history = fit(
+        model,
+        None,
+        loader(),
+        None,
+        plan,
+        train_step=model.step,
+        set_lrs=model.set_lrs,
+        on_step=lambda point: seen.append(model.rates),
+    )
+    assert np.array_equal(seen, plan.lr_at(range(12)))
+    assert history.losses[-1] < history.losses[0]
+    assert model.rates == tuple(plan.lr_at(11))
+
+
+def test_groups_that_nothing_tells_the_parameters_of_cannot_be_frozen() -> None:
+    model, plan = Classifier(), one_cycle(0.1, 12, 2, freeze_steps=4)
+    with pytest.raises(InputError, match=r"(?s)in which 1 of 2 groups do not train, and set_lrs.*freeze_steps=0"):
+        fit(model, None, loader(), None, plan, train_step=model.step, set_lrs=model.set_lrs)
+    assert not model.weight.any()
+
+
+def test_nothing_that_would_move_the_weights_is_told() -> None:
+    with pytest.raises(InputError, match=r"(?s)^Got set_lrs without train_step.*expected\s+train_step=lambda batch"):
+        range_test(nn.Linear(6, 3), None, loader(), F.cross_entropy, set_lrs=lambda lrs: None)
