@@ -197,7 +197,8 @@ def minimum_tenth(curve: LossCurve) -> Suggestion:
 def find_valley(reading: Reading) -> Answer | str:
     """`valley` on every row."""
     if reading.still_falling:
-        return f"The loss is still falling at {lr_at(reading, -1)}, so the middle of its descent is unknown: raise the end (end_lr)."
+        return f"The loss is still falling at {lr_at(reading, -1)}, so the middle of its descent is unknown: "
+            "raise the end (end_lr)."
     height = np.where(reading.descending, np.clip((0.75 - reading.fell_by) / 0.5, 0, 1), 0.0)
     answers = reading.x[0] + (0.5 * (height[:, 1:] + height[:, :-1]) * np.diff(reading.x)).sum(axis=1)
     start, bottom = reading.told(reading.start), reading.told(reading.bottom)
@@ -211,7 +212,8 @@ def find_steepest(reading: Reading) -> Answer | str:
     slope = np.where(middle, reading.slope, np.inf)
     at = slope.argmin(axis=1)
     if not reading.rose and at[0] >= (1 - SLOPE_WIDTH) * len(reading.x) - 1:
-        return f"The loss falls fastest at the edge of the range, {lr_at(reading, -1)}: raise the end (end_lr) to see beyond."
+        edge = lr_at(reading, -1)
+        return f"The loss falls fastest at the edge of the range, {edge}: raise the end (end_lr) to see beyond."
     per_decade = abs(float(slope[0, at[0]])) * (reading.start - reading.bottom) * math.log(10)
     near = np.abs(np.arange(len(reading.x)) - at[:, None]) <= 2 * SLOPE_WIDTH * len(reading.x)
     share = np.where(middle & near, reading.slope, 0.0) / np.minimum(slope.min(axis=1, keepdims=True), -ROUNDING)
@@ -322,7 +324,7 @@ def usable(curve: LossCurve) -> tuple[FloatArray, FloatArray, bool] | str:
         return "The curve has no points: run the sweep first."
     finite = np.isfinite(curve.losses)
     if not finite.any():
-        return "No loss was finite, not even the first, which no learning rate has touched: check loss and data on one batch."
+        return "No loss was finite, not even the first, before any step: check loss and data on one batch."
     x, y = binned(np.log(curve.lrs[finite]), curve.losses[finite])
     x, y, diverged = until_diverged(x, y)
     ended = diverged or curve.stop_reason is StopReason.DIVERGED or not finite[-1]
@@ -339,8 +341,9 @@ def no_fall(curve: LossCurve, start: float, noise: float, rose_at: float | None)
     beyond = f" beyond its noise of {noise:.2g}" if noise > ROUNDING * abs(start) else ""
     if rose_at is None:
         return (
-            f"The loss stayed at {start:.3g} up to {short(float(curve.lrs[-1]))} and never fell{beyond}: raise the end (end_lr), "
-            "or take more steps or larger batches; if it stays flat, check that the optimizer holds the weights."
+            f"The loss stayed at {start:.3g} up to {short(float(curve.lrs[-1]))} and never fell{beyond}: raise the end "
+            "(end_lr), or take more steps or larger batches; if it stays flat, check that the optimizer holds the "
+            "weights."
         )
     if np.searchsorted(curve.lrs, rose_at) < EARLY * curve.num_steps:
         return f"The loss never fell before it rose, already at {short(rose_at)}: lower the start (start_lr)."
