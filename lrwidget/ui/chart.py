@@ -44,6 +44,8 @@ STYLE = f"""<style>
 
 DECADES = 8.0
 """Of a usual axis, whatever this one has."""
+TICKS = 9
+"""Powers of ten on the LR axis, at most: what a narrow chart has room for."""
 HINT = "Press Sweep: the loss appears here while the learning rate grows"
 
 
@@ -115,7 +117,7 @@ class LossChart:
         self._x_axis = axis(self._x, lr_label(1))
         self._y_axis = axis(self._loss, "loss", side="left", visible=False)
         self.figure = figure(
-            [self._x_axis, self._y_axis], 320, fig_margin={"top": 8, "bottom": 42, "left": 58, "right": 14}
+            [self._x_axis, self._y_axis], 320, fig_margin={"top": 8, "bottom": 42, "left": 58, "right": 24}
         )
         self._words = ipywidgets.HTML()
         self.view = ipywidgets.VBox([ipywidgets.HTML(STYLE, layout={"display": "none"}), self.figure, self._words])
@@ -140,7 +142,7 @@ class LossChart:
         self._curve.render(state.curve)
         self._suggestions.render(state.advice)
         self._fit_loss(live=state.phase == "sweeping", points=0 if state.curve is None else len(state.curve))
-        self._kept.place_names(LANE * self._suggestions.rows)
+        self._kept.place_names(LANE * self._suggestions.rows, self._markers.height)
         empty = not (state.curve is not None and len(state.curve)) and not self._kept.ends
         put(self._hint, visible=empty and state.phase != "sweeping", x=np.array([math.sqrt(self._x.min * self._x.max)]))
         put(self._words, value=ending(state.sweep_message) + words(state.advice))
@@ -187,7 +189,7 @@ class LossChart:
         low, high = min((low, *state.lrs, *self._kept.ends)), max((high, *state.lrs, *self._kept.ends))
         if (low, high) != self._fitted:
             self._fitted = (low, high)
-            put_axis(self._x_axis, powers_between(low, high), format_lr, min=low, max=high)
+            put_axis(self._x_axis, powers_between(low, high, TICKS), tick_text, min=low, max=high)
             self._ground.fit(low, high)
 
     def _fit_loss(self, live: bool, points: int) -> None:
@@ -213,6 +215,15 @@ class LossChart:
             room = max(0.0, 0.05 * abs(own.high + own.low) / 2 - (own.high - own.low)) / 2
             own = LossRange(own.low - room, own.high + room, own.tail)
         return common_range(own, self._kept.descents, live=live)
+
+
+def tick_text(lr: float) -> str:
+    """A power of ten, so short that many have room beside each other.
+
+    >>> [tick_text(lr) for lr in (1e-4, 1e-3, 0.1, 10.0)]
+    ['1e-4', '0.001', '0.1', '10']
+    """
+    return f"1e{math.log10(lr):.0f}" if lr < 1e-3 and math.log10(lr).is_integer() else format_lr(lr)
 
 
 def ending(message: str) -> str:

@@ -178,22 +178,24 @@ class KeptMarks:
                     self._shown.append((index, sweep.name, line))
         return gone
 
-    def place_names(self, above: float) -> None:
+    def place_names(self, above: float, below: float) -> None:
         """Put every name where it can be read on the axes as they are now.
 
         Args:
             above: share of the chart, from its top, that suggestions take.
+            below: share of it, from its bottom, that the handles take.
         """
         x, y = self._scales["x"], self._scales["y"]
-        wanted = (*self._sweeps, above, x.min, x.max, y.min, y.max)
+        wanted = (*self._sweeps, above, below, x.min, x.max, y.min, y.max)
         if wanted == self._named:
             return
         self._named = wanted
         taken: list[tuple[float, float, float]] = []
         found = []
+        rows = (HEIGHT * above, HEIGHT * (1 - below))
         for index, name, line in self._shown:
             text = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
-            place = self._place(line, LETTER * len(text), taken, HEIGHT * above)
+            place = self._place(line, LETTER * len(text), taken, rows)
             if place is not None:
                 found.append((*place, text, line_look(index).color))
         put(self.names, colors=[color for *_, color in found] or [FAINT])
@@ -204,12 +206,18 @@ class KeptMarks:
             text=np.array([text for *_, text, _ in found]),
         )
 
-    def _place(self, line: KeptLine, width: float, taken: list[tuple[float, float, float]], top: float) -> Place | None:
-        """Where a name stands over a line, the nearest to its end that is free; None when nothing of it is seen."""
+    def _place(
+        self, line: KeptLine, width: float, taken: list[tuple[float, float, float]], rows: tuple[float, float]
+    ) -> Place | None:
+        """Where a name stands over a line, between two heights in px: the nearest to its end that is free.
+
+        None when nothing of the line is seen there.
+        """
         x, y = self._scales["x"], self._scales["y"]
         right_K = WIDTH * np.log(line.lrs / x.min) / math.log(x.max / x.min)
         top_K = HEIGHT * (y.max - line.losses) / (y.max - y.min)
-        seen = np.flatnonzero((top + LINE + LIFT <= top_K[: line.tail]) & (top_K[: line.tail] <= HEIGHT))
+        top, bottom = rows
+        seen = np.flatnonzero((top + LINE + LIFT <= top_K[: line.tail]) & (top_K[: line.tail] <= bottom))
         if not len(seen):
             return None
         tries = seen[np.linspace(len(seen) - 1, 0, min(TRIES, len(seen))).astype(int)].tolist()

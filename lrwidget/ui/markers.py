@@ -18,7 +18,7 @@ import bqplot
 import ipywidgets
 import numpy as np
 
-from lrwidget.look import fastest, group_color, marker_text
+from lrwidget.look import MarkerLabel, fastest, group_color, marker_label
 from lrwidget.ui.palette import FAINT, TEXT, put
 
 HOLD_S = 10.0
@@ -29,6 +29,10 @@ HOLLOW = "var(--jp-layout-color0, white)"
 """What a frozen group's handle is filled with: the page."""
 GAP = 12
 """Between a marker and its label, in px."""
+LETTERS = 44.0
+"""Letters of a label beside each other in a narrow plot, of 310 px: where there is more room, names stay as short."""
+MOST_LABELS = 12
+"""Groups that all have a label; of more, the outer ones, the fastest and what the pointer holds have theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ class Markers:
         # The first group on top: what is read first is the slowest, and the head lies lowest, nearest to the axis.
         heights = [lane * (len(names) - index - 0.4) for index in range(len(names))]
         self._each = [
-            Marker(index, name, height, scales, drag)
+            Marker(index, name, height, group_color(index, len(names)), scales, drag)
             for index, (name, height) in enumerate(zip(names, heights, strict=True))
         ]
 
@@ -100,11 +104,13 @@ class Markers:
         self._placed = wanted
         for index, (marker, lr) in enumerate(zip(self._each, lrs, strict=False)):
             still = bool(frozen) and frozen[index]
+            is_max = index == fastest(lrs)
+            outer = index in (0, len(lrs) - 1)
             marker.place(
                 lr,
-                marker_text(self.names, lrs, index) + (" · frozen" if still else ""),
-                left=hangs_left(lr, [*lrs[:index], *lrs[index + 1 :]], ends),
-                is_max=index == fastest(lrs),
+                marker_label(self.names, lrs, index, ends, LETTERS, " · frozen" if still else ""),
+                named=len(lrs) <= MOST_LABELS or outer or is_max or marker.held,
+                is_max=is_max,
                 frozen=still,
             )
 
@@ -114,18 +120,6 @@ class Markers:
             marker.close()
 
 
-def hangs_left(lr: float, others: Sequence[float], ends: tuple[float, float]) -> bool:
-    """Whether the label of a marker at `lr` has clearly more room to its left, up to a marker or the end of the axis.
-
-    >>> hangs_left(1e-2, [], (1e-7, 10.0)), hangs_left(1e-2, [3e-3], (1e-7, 10.0))
-    (True, False)
-    """
-    before = lr / max((other for other in (*others, ends[0]) if other < lr), default=lr)
-    behind = min((other for other in (*others, ends[1]) if other > lr), default=lr) / lr
-    # By a tenth of the axis: a label that is read while it moves should not change sides for less.
-    return bool(before > behind * (ends[1] / ends[0]) ** 0.1)
-
-
 class Marker:
     """The handle of one group with its line and its label.
 
@@ -133,6 +127,7 @@ class Marker:
         index: which group.
         name: its name.
         height: of the handle, 0 (bottom) ... 1 (top of the chart).
+        color: the group's.
         scales: the LR axis as `x`, and as `y` one from 0 to 1 for heights.
         drag: whom to tell.
 
@@ -140,13 +135,12 @@ class Marker:
         name: the group's name.
     """
 
-    def __init__(self, index: int, name: str, height: float, scales: dict[str, Any], drag: Drag) -> None:
+    def __init__(self, index: int, name: str, height: float, color: str, scales: dict[str, Any], drag: Drag) -> None:
         self.name = name
-        self._index, self._scale, self._drag = index, scales["x"], drag
+        self._index, self._color, self._scale, self._drag = index, color, scales["x"], drag
         self._lr = math.nan
         self._held_until = self._told = -math.inf
         self._moved = False
-        color = group_color(index)
         self.handle = bqplot.Scatter(
             x=[1e-3],
             y=[height],
@@ -186,8 +180,8 @@ class Marker:
         """Whether the pointer has it. Not for ever: the end of a drag is never told by a page that was closed."""
         return self._drag.clock() < self._held_until
 
-    def place(self, lr: float, text: str, *, left: bool, is_max: bool, frozen: bool) -> None:
-        """Put the marker at an LR, and a text beside it; one that the pointer holds keeps its place."""
+    def place(self, lr: float, label: MarkerLabel, *, named: bool, is_max: bool, frozen: bool) -> None:
+        """Put the marker at an LR, with its label or without; one that the pointer holds keeps its place."""
         self._lr = lr
         if not self.held:
             for mark in (self.handle, self.line, self.label):
@@ -195,12 +189,11 @@ class Marker:
         self._look(is_max=is_max, frozen=frozen)
         # A marker that others take along may leave the axis, which holds still meanwhile. Its label is not cut off.
         seen = self.held or self._scale.min <= lr <= self._scale.max
-        side = {"align": "end", "x_offset": -GAP} if left else {"align": "start", "x_offset": GAP}
-        put(self.label, text=np.array([text]), visible=seen, **side)
+        side = {"align": "end", "x_offset": -GAP} if label.left else {"align": "start", "x_offset": GAP}
+        put(self.label, text=np.array([label.text]), visible=named and seen, **side)
 
     def _look(self, *, is_max: bool, frozen: bool) -> None:
-        color = group_color(self._index)
-        put(self.handle, colors=[HOLLOW if frozen else color], stroke=color if frozen else "white")
+        put(self.handle, colors=[HOLLOW if frozen else self._color], stroke=self._color if frozen else "white")
         put(self.line, stroke_width=2.5 if is_max else 1.5, opacities=[0.35 if frozen else 0.9])
         put(self.label, colors=[FAINT if frozen else TEXT])
 

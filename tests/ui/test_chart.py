@@ -14,6 +14,7 @@ from comm.base_comm import BaseComm
 
 from lrwidget.engine.curve import LossCurve, StopReason, beta_for
 from lrwidget.engine.suggest import Advice, Suggestion
+from lrwidget.look import format_lr
 from lrwidget.ui.chart import LossChart
 from lrwidget.ui.palette import js_key
 from tests.ui.kept_sweeps import kept
@@ -194,6 +195,29 @@ def test_labels_hang_towards_the_middle(screen: Listener, lr: float, align: str)
     assert label.align == align and (label.x_offset > 0) == (align == "start")
 
 
+LONG = tuple(f"backbone.encoder.layers.{k}.self_attention.projection_weights" for k in range(3))
+
+
+@pytest.mark.parametrize("head", [1e-6, 3.7e-3, 0.66, 9.0])
+def test_labels_end_inside_of_a_narrow_chart_and_their_numbers_are_whole(screen: Listener, head: float) -> None:
+    screen.chart.render(a_state(names=LONG, lrs=(head / 10, head / 3, head)))
+    scale = screen.chart.figure.axes[0].scale
+    for handle, layer, lr in zip(screen.handles, range(3), (head / 10, head / 3, head), strict=True):
+        label = next(mark for mark in screen.marks("Label") if mark.visible and list(mark.x) == list(handle.x))
+        text = str(label.text[0])
+        assert format_lr(lr) in text and str(layer) in text.split()[0]  # what tells it from the other names
+        at = 310 * np.log(lr / scale.min) / np.log(scale.max / scale.min)
+        room = at if label.align == "end" else 310 - at
+        assert 7 * len(text) + abs(label.x_offset) <= room + 4
+
+
+def test_of_many_groups_only_some_are_named_in_the_chart(screen: Listener) -> None:
+    lrs = tuple(np.geomspace(1e-6, 1e-4, 30).tolist())
+    screen.chart.render(a_state(names=tuple(f"layer {k}" for k in range(30)), lrs=(*lrs[:10], 1e-2, *lrs[11:])))
+    assert sorted(text.split("  ")[0] for text in screen.texts if "layer" in text) == ["layer 0", "layer 10", "layer 29"]
+    assert len({handle.colors[0] for handle in screen.handles}) == 30
+
+
 def test_groups_with_one_lr_have_handles_apart(screen: Listener) -> None:
     screen.chart.render(a_state(lrs=(1e-3, 1e-3, 1e-3)))
     assert len({float(handle.y[0]) for handle in screen.handles}) == 3
@@ -221,7 +245,7 @@ def test_labels_of_ticks_are_there_before_their_ticks(screen: Listener) -> None:
     )
     for fastest in (1e9, 3e-3):  # so long an axis that only every other power has a tick, and back
         screen.chart.render(a_state(lrs=(1e-9, 1e-3, fastest)))
-    assert axis.tick_labels["1"] == "1" and not unlabelled
+    assert axis.tick_labels["10"] == "10" and not unlabelled
 
 
 def test_the_loss_axis_settles_while_a_sweep_runs(screen: Listener) -> None:
@@ -308,7 +332,7 @@ def test_a_curve_that_cannot_answer_says_why(screen: Listener) -> None:
 
 
 def test_a_label_hangs_where_no_other_marker_is(screen: Listener) -> None:
-    screen.chart.render(a_state(lrs=(1e-5, 3e-2, 0.1)))
+    screen.chart.render(a_state(lrs=(1e-6, 3e-4, 1e-3)))
     sides = [screen.label(name).align for name in ("stem", "body", "head")]
     assert sides == ["start", "end", "start"]
 
@@ -469,6 +493,12 @@ def test_names_of_sweeps_that_end_alike_do_not_cover_each_other(screen: Listener
     assert len(x) == 3
     for one, other in combinations(range(3), 2):
         assert abs(x[one] - x[other]) > 6 * len("one") or abs(y[one] - y[other]) > 12
+
+
+def test_no_name_of_a_sweep_lies_among_the_handles(screen: Listener) -> None:
+    screen.chart.render(a_state(sweeps=kept("a", "b", last=1e-1), chosen=0))
+    scale, rows = screen.chart.figure.axes[1].scale, 3 * 0.085
+    assert len(screen.names.y) == 1 and (screen.names.y[0] - scale.min) / (scale.max - scale.min) >= rows
 
 
 def test_another_sweep_may_be_of_one_point_or_without_a_finite_loss(screen: Listener) -> None:
