@@ -197,8 +197,10 @@ def minimum_tenth(curve: LossCurve) -> Suggestion:
 def find_valley(reading: Reading) -> Answer | str:
     """`valley` on every row."""
     if reading.still_falling:
-        return f"The loss is still falling at {lr_at(reading, -1)}, so the middle of its descent is unknown: "
-            "raise the end (end_lr)."
+        return (
+            f"The loss is still falling at {lr_at(reading, -1)}, so the middle of its descent is unknown: raise the "
+            "end (end_lr)."
+        )
     height = np.where(reading.descending, np.clip((0.75 - reading.fell_by) / 0.5, 0, 1), 0.0)
     answers = reading.x[0] + (0.5 * (height[:, 1:] + height[:, :-1]) * np.diff(reading.x)).sum(axis=1)
     start, bottom = reading.told(reading.start), reading.told(reading.bottom)
