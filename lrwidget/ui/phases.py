@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lrwidget.engine.plan import Plan
 
-MARGIN = {"left": 58, "right": 14}
+MARGIN = {"left": 58, "right": 24}
 """Between the sides of a figure and its plot, px: the strip is as wide as the plot."""
 
 NARROW = 3.0

@@ -17,6 +17,7 @@ from lrwidget.look import (
     plan_steps,
     powers_between,
     round_ticks,
+    short_names,
     trained_lrs,
     wants_log,
     with_peak,
@@ -24,11 +25,12 @@ from lrwidget.look import (
 from lrwidget.ui.palette import (
     FAINT,
     GRID,
+    MESSAGE,
     TEXT,
     axis,
     close_all,
     figure,
-    hinted,
+    hidden,
     nothing,
     put,
     put_axis,
@@ -47,11 +49,24 @@ MAX_POINTS = 200
 MOST_NUMBERS = 6
 """Groups whose LRs are written out one by one while a run trains; of more it is the range."""
 
-SMALL_PRINT = (
-    "display: flex; flex-wrap: wrap; align-content: safe center; column-gap: 10px; height: 28px; overflow: hidden; "
-    "font-size: 11px; line-height: 14px"
+MOST_LETTERS = 24
+"""Of a name among the numbers; of a longer one the middle is left out, and its hint has it."""
+
+# As many lines as the numbers need. Each is as wide whatever it says, before a run and in one, so that no line breaks
+# elsewhere then: a chart must not move under the hand.
+NUMBERS_STYLE = """<style>
+.lrw-numbers { display: flex; flex-wrap: wrap; align-content: center; column-gap: 10px; min-height: 28px;
+  font-size: 11px; line-height: 14px; font-variant-numeric: tabular-nums }
+.lrw-numbers > span { white-space: nowrap; max-width: 100%; overflow: hidden; text-overflow: ellipsis }
+.lrw-numbers i { font-style: normal; display: inline-block; min-width: 4.5em }
+.lrw-numbers i.lrw-wide { min-width: 9em }
+.lrw-numbers > span:first-child i { min-width: 2.5em }
+</style>"""
+
+NO_PLAN = (
+    "No schedule yet: the training loader does not tell its length, so nobody knows how many steps an epoch has. "
+    "Enter steps below, or call w.fine_tune(steps=500)."
 )
-"""In one line or in two, and always as high: a chart must not move under the hand."""
 
 DASHES = f"<span aria-hidden='true' style='color: {FAINT}'>&#9476;&#9476;</span>"
 """How momentum is drawn."""
@@ -106,12 +121,16 @@ class SchedulePreview:
             )
         )
         self.log_axis = ipywidgets.Checkbox(
-            **hinted("log axis", LOG_HINT),
+            description="log axis",
+            tooltip=LOG_HINT,
             indent=False,
             layout=ipywidgets.Layout(width="auto", margin=f"0 {MARGIN['right']}px 0 8px"),
         )
         self.log_axis.observe(self._axis_chosen, "value")
-        self._top = ipywidgets.HBox([self._numbers, self.log_axis], layout=ipywidgets.Layout(align_items="center"))
+        self._top = ipywidgets.HBox(
+            [hidden(NUMBERS_STYLE), self._numbers, self.log_axis], layout=ipywidgets.Layout(align_items="center")
+        )
+        self._missing = ipywidgets.HTML(f"<div style='{MESSAGE}'>{NO_PLAN}</div>")
         # The figure joins when there is a plan: bqplot measures a hidden figure as having no size.
         self.view = ipywidgets.VBox([])
 
@@ -122,12 +141,12 @@ class SchedulePreview:
             self._plan, self._frozen = plan, state.frozen
             if plan is not None:
                 self._draw(plan)
-            put(self.view, children=() if plan is None else (self._top, self._phase_names, self.figure))
+        put(self.view, children=(self._missing,) if plan is None else (self._top, self._phase_names, self.figure))
         self._show_now(state.progress if state.phase == "training" else None)
 
     def close(self) -> None:
         """Let go of the browser's copies."""
-        close_all(self.view, self._top, self._phase_names, self.figure)
+        close_all(self.view, self._top, self._phase_names, self.figure, self._missing)
 
     def _axis_chosen(self, change: Any) -> None:
         # What `_draw` writes comes by here too, and is nobody's choice.
@@ -155,12 +174,12 @@ class SchedulePreview:
             return
         if progress is None:
             put_together(self._cursor, x=nothing(), y=nothing())
-            put(self._numbers, value=small_print(momentum_cycled(plan)))
+            put(self._numbers, value=small_print("peak", [*peak_lrs(plan, self._frozen), *momentum_cycled(plan)]))
             return
         # The last step taken: its LRs are those that the progress tells.
         step = min(max(0, progress.step - 1), plan.total_steps - 1)
         put_together(self._cursor, x=np.array([step, step], dtype=float), y=np.array([0.0, 1.0]))
-        put(self._numbers, value=small_print([*lrs_at(plan, step, self._frozen), *momentum_at(plan, step)]))
+        put(self._numbers, value=small_print("now", [*lrs_at(plan, step, self._frozen), *momentum_at(plan, step)]))
 
     def _draw_lrs(self, plan: "Plan", step_S: npt.NDArray[np.int64], log: bool) -> None:
         lr_SG = trained_lrs(plan, step_S, self._frozen)
@@ -184,7 +203,7 @@ class SchedulePreview:
                 lines,
                 x=step_S.astype(float) if len(drawn) else nothing(),
                 y=y,
-                colors=[group_color(group) for group in drawn.tolist()] or [TEXT],
+                colors=[group_color(group, lr_SG.shape[1]) for group in drawn.tolist()] or [TEXT],
             )
 
     def _draw_momentum(self, plan: "Plan", step_S: npt.NDArray[np.int64]) -> None:
@@ -212,28 +231,43 @@ def apart(low: float, high: float, log: bool) -> Callable[[float, float], float]
 def lrs_at(plan: "Plan", step: int, frozen: Sequence[bool] = ()) -> list[str]:
     """The LR of every group at a step, as HTML; of many groups the range."""
     (lr_G,) = trained_lrs(plan, np.array([step]), frozen)
-    if len(lr_G) <= MOST_NUMBERS:
+    return lrs_told(plan.names, lr_G.tolist())
+
+
+def peak_lrs(plan: "Plan", frozen: Sequence[bool] = ()) -> list[str]:
+    """The highest LR that every group is to have, likewise: what was picked, though no step may hit it."""
+    still = dict(enumerate(frozen))
+    return lrs_told(plan.names, [math.nan if still.get(group) else lr for group, lr in enumerate(plan.max_lrs)])
+
+
+def lrs_told(names: Sequence[str], lrs: Sequence[float]) -> list[str]:
+    """Every group's LR, as HTML, NaN where it is frozen; of many groups the range."""
+    if len(lrs) <= MOST_NUMBERS:
         return [
-            f"<b style='color: {group_color(group)}'>&#9632;</b> {html.escape(name)} "
-            + (format_lr(lr) if math.isfinite(lr) else "frozen")
-            for group, (name, lr) in enumerate(zip(plan.names, lr_G.tolist(), strict=True))
+            f"<b style='color: {group_color(group, len(lrs))}'>&#9632;</b> "
+            f"<span title='{html.escape(name)}'>{html.escape(short)}</span> "
+            f"<i>{format_lr(lr) if math.isfinite(lr) else 'frozen'}</i>"
+            for group, (name, short, lr) in enumerate(zip(names, short_names(names, MOST_LETTERS), lrs, strict=True))
         ]
-    trained = lr_G[np.isfinite(lr_G)]
-    return [f"lr {format_lr(trained.min())} to {format_lr(trained.max())}"] if len(trained) else []
+    trained = [lr for lr in lrs if math.isfinite(lr)]
+    return [f"lr <i class='lrw-wide'>{format_lr(min(trained))} to {format_lr(max(trained))}</i>"] if trained else []
 
 
 def momentum_at(plan: "Plan", step: int) -> list[str]:
     """The momentum at a step, as HTML; nothing where it is left alone."""
     momentum = float(plan.momentum_at(step)[0])
-    return [f"{DASHES} momentum {momentum:.3g}"] if math.isfinite(momentum) else []
+    return [f"{DASHES} momentum <i class='lrw-wide'>{momentum:.3g}</i>"] if math.isfinite(momentum) else []
 
 
 def momentum_cycled(plan: "Plan") -> list[str]:
     """Between which two momenta the plan goes, likewise."""
     momentum = plan.cycles[0].momentum
-    return [] if momentum is None else [f"{DASHES} momentum {momentum[1]:.3g} to {momentum[0]:.3g}"]
+    if momentum is None:
+        return []
+    return [f"{DASHES} momentum <i class='lrw-wide'>{momentum[1]:.3g} to {momentum[0]:.3g}</i>"]
 
 
-def small_print(parts: Sequence[str]) -> str:
-    """Numbers to be written above the plot."""
-    return f"<div style='{SMALL_PRINT}'>{''.join(f'<span>{part}</span>' for part in parts)}</div>" if parts else ""
+def small_print(when: str, parts: Sequence[str]) -> str:
+    """Numbers to be written above the plot, after a word that says when they hold."""
+    told = "".join(f"<span>{part}</span>" for part in (f"<i>{when}</i>", *parts))
+    return f"<div class='lrw-numbers'>{told}</div>" if parts else ""

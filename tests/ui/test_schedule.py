@@ -65,7 +65,7 @@ def test_momentum_is_shown_only_where_it_is_cycled() -> None:
     plan = one_cycle(1e-3, 100, 1, momentum=(0.85, 0.95))
     preview, _, (line,) = shown(plan)
     np.testing.assert_allclose(line.y, plan.momentum_at(line.x.astype(int))[:, 0])
-    assert "momentum 0.95 to 0.85" in texts_of(preview.view)
+    assert "momentum 0.95 to 0.85" in words_of(preview)
     preview, _, none = shown(one_cycle(1e-3, 100, 1))
     assert not none and "momentum" not in texts_of(preview.view)
 
@@ -138,6 +138,11 @@ def test_the_axis_of_ones_own_choice_can_be_taken_back() -> None:
     np.testing.assert_allclose(before.y, plan.lr_at(before.x.astype(int)).T)
 
 
+def words_of(preview: SchedulePreview) -> str:
+    """All that is to be read, without tags."""
+    return re.sub(r"<style>.*?</style>|<[^>]*>", "", texts_of(preview.view), flags=re.DOTALL)
+
+
 def training(plan: Plan, step: int) -> Any:
     return a_state(
         plan.names,
@@ -160,7 +165,7 @@ def test_a_run_is_shown_where_it_is_with_the_numbers_of_its_last_step(done: int)
     preview.render(training(plan, done))
     step = max(0, done - 1)
     assert list(cursor_of(preview).x) == [step, step]
-    said = texts_of(preview.view)
+    said = words_of(preview)
     for name, lr in zip(NAMES, plan.lr_at(step), strict=True):
         assert f"{name} {format_lr(lr)}" in said
     assert f"momentum {plan.momentum_at(step)[0]:.3g}" in said
@@ -170,9 +175,29 @@ def test_a_frozen_group_is_said_to_be_frozen_while_it_is() -> None:
     plan = one_cycle(list(LRS), 100, NAMES, freeze_steps=40)
     preview = SchedulePreview()
     preview.render(training(plan, 40))
-    assert {"stem frozen", "body frozen"} == set(re.findall(r"\w+ frozen", texts_of(preview.view)))
+    assert re.findall(r"\w+ frozen", words_of(preview)) == ["stem frozen", "body frozen"]
     preview.render(training(plan, 41))
-    assert not re.findall(r"\w+ frozen", texts_of(preview.view))
+    assert not re.findall(r"\w+ frozen", words_of(preview))
+
+
+def test_long_names_are_shortened_and_every_number_is_written_out() -> None:
+    names = tuple(f"backbone.encoder.layers.{i}.self_attention.projection_weights" for i in range(6))
+    plan = one_cycle(slice(1e-5, 1e-3), 100, names)
+    preview = SchedulePreview()
+    preview.render(a_state(names, plan.max_lrs, plan=plan, phase=Phase.TRAINING, progress=Progress(step=9, total=100)))
+    said = words_of(preview)
+    for group, lr in enumerate(plan.lr_at(8)):
+        assert re.search(rf"…\S*\.{group}\.\S*… {re.escape(format_lr(lr))}", said)
+    assert all(f"title='{name}'" in texts_of(preview.view) for name in names)
+
+
+def test_before_a_run_the_peaks_stand_where_the_numbers_of_a_run_will_and_tell_the_colours() -> None:
+    preview, _, _ = shown(one_cycle(list(LRS), 100, NAMES), frozen=(True, False, False))
+    said = words_of(preview)
+    assert "peak" in said and re.findall(r"\w+ frozen", said) == ["stem frozen"]
+    assert all(f"{name} {format_lr(lr)}" in said for name, lr in zip(NAMES[1:], LRS[1:], strict=True))
+    preview.render(training(one_cycle(list(LRS), 100, NAMES), 50))
+    assert "now" in words_of(preview) and "peak" not in words_of(preview)
 
 
 def test_of_many_groups_the_range_is_said() -> None:
@@ -181,7 +206,7 @@ def test_of_many_groups_the_range_is_said() -> None:
     preview = SchedulePreview()
     state = a_state(names, plan.max_lrs, plan=plan, phase=Phase.TRAINING, progress=Progress(step=30, total=100))
     preview.render(state)
-    assert "lr 1e-5 to 0.001" in texts_of(preview.view)
+    assert "lr 1e-5 to 0.001" in words_of(preview)
 
 
 def test_a_step_of_a_run_sends_a_few_numbers_and_not_the_plan() -> None:
@@ -215,7 +240,7 @@ def test_phases_are_divided_on_the_plot_and_named_above_it() -> None:
     boundaries = [(step, name) for step, name in plan.boundaries() if step > 0]
     phases = next(m for m in preview.figure.marks if type(m).__name__ == "Lines" and len(m.x) == len(boundaries))
     assert [x[0] for x in phases.x] == [step for step, _ in boundaries]
-    said = texts_of(preview.view)
+    said = texts_of(preview.view.children[1])
     names = [name for _, name in plan.boundaries()]
     assert re.findall("title='([^']*)'", said) == names
     assert re.findall(r">([\w:][^<]*)</div>", said) == ["frozen: warm-up", "warm-up", "cool-down", "annihilate"]
@@ -225,13 +250,14 @@ def test_phases_are_divided_on_the_plot_and_named_above_it() -> None:
 
 def test_without_a_plan_there_is_no_preview_and_with_one_there_is_again() -> None:
     preview, _, _ = shown(None)
-    assert not preview.view.children
+    assert "does not tell its length" in words_of(preview) and "steps=500" in words_of(preview)
     state = a_state(plan=one_cycle(1e-3, 10, 1))
     preview.render(state)
     assert preview.figure in preview.view.children
+    assert "length" not in words_of(preview)
     state.plan = None
     preview.render(state)
-    assert not preview.view.children
+    assert "length" in words_of(preview) and preview.figure not in preview.view.children
 
 
 def test_the_same_plan_is_sent_once() -> None:
