@@ -5,7 +5,6 @@ window. Texts are drawn as they are; a `$` in a group's name starts no formula.
 """
 
 import io
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,7 +30,7 @@ from lrwidget.look import (
     loss_range,
     lr_label,
     lr_range,
-    marker_text,
+    marker_label,
     phase_names,
     plan_steps,
     powers_between,
@@ -50,6 +49,12 @@ PNG_COLORS = 40
 """Of a picture: the groups', greys and the shades between them."""
 MAX_POINTS = 2000
 """Points of a line: more than the pixels of a picture, fewer than a long run has steps."""
+
+
+LETTERS = 95.0
+"""Letters of a marker's label beside each other in the plot of a sweep."""
+MOST_LABELS = 12
+"""Groups that all have a label; of more, the outer ones and the fastest."""
 
 
 class Picture(Figure):
@@ -103,8 +108,9 @@ def curve_figure(
     _power_ticks(axes.xaxis, low, high)
     text_width = (high / low) ** (1 / 6.5)
     rows = rows_of([(tick.lr, tick.lr * text_width) for tick in suggested])
-    lane = (top - bottom) * 0.085
-    axes.set_ylim(bottom - lane * len(picked), top + lane * (max(rows, default=-1) + 1))
+    below, above = _lane(len(picked)) * len(picked), 0.06 * (max(rows, default=-1) + 1)
+    span = (top - bottom) / (1 - below - above)
+    axes.set_ylim(bottom - below * span, top + above * span)
     _draw_suggestions(axes, suggested, rows)
     axes.set_yticks(round_ticks(bottom, top) if shown else [])
     _draw_markers(axes, picked, names)
@@ -123,7 +129,8 @@ def plan_figure(plan: Plan) -> Figure:
     upper = _styled(figure.add_subplot(grid[0]))
     lr_SG, log = trained_lrs(plan, step_S), wants_log(plan)
     lowest, highest = lr_range(lr_SG, log)
-    for group, color in enumerate(map(group_color, range(plan.n_groups))):
+    for group in range(plan.n_groups):
+        color = group_color(group, plan.n_groups)
         upper.plot(step_S, lr_SG[:, group], color=color, linewidth=2)
     if log:
         upper.set_yscale("log")
@@ -201,7 +208,8 @@ def history_figure(history: History) -> Figure:
 def _draw_lrs_that_were(axes: Axes, history: History, plan: Plan) -> None:
     step_S = np.unique(np.linspace(0, len(history) - 1, MAX_POINTS).astype(np.int64))
     lr_SG = history.lrs[step_S]
-    for group, color in enumerate(map(group_color, range(len(history.names)))):
+    for group in range(len(history.names)):
+        color = group_color(group, len(history.names))
         axes.plot(step_S + 1, lr_SG[:, group], color=color, linewidth=1.8)
     low, high = lr_range(lr_SG, wants_log(plan))
     if wants_log(plan):
@@ -295,28 +303,37 @@ def _draw_suggestions(axes: Axes, suggested: Sequence[Tick], rows: Sequence[int]
         )
 
 
+def _lane(count: int) -> float:
+    """Height of a row of markers, as a share of the plot."""
+    return min(0.06, 0.4 / max(1, count))
+
+
 def _draw_markers(axes: Axes, lrs: Sequence[float], names: Sequence[str]) -> None:
     top = fastest(tuple(lrs)) if lrs else -1
     low, high = axes.get_xlim()
+    lane = _lane(len(lrs))
     for index, lr in enumerate(lrs):
-        height = 0.06 * (len(lrs) - index) - 0.02
-        where = axes.get_xaxis_transform()
-        axes.axvline(lr, color=group_color(index), linewidth=2 if index == top else 1.2)
-        axes.plot([lr], [height], marker="D", color=group_color(index), markersize=6, transform=where)
-        # Near the right edge there is room only on the left.
-        right = math.log(lr / low) > 0.7 * math.log(high / low)
-        axes.annotate(
-            marker_text(names, tuple(lrs), index),
+        height = lane * (len(lrs) - index - 0.4)
+        where, color = axes.get_xaxis_transform(), group_color(index, len(lrs))
+        # One at the end of the axis is drawn whole.
+        axes.axvline(lr, color=color, linewidth=2 if index == top else 1.2, clip_on=False)
+        axes.plot([lr], [height], marker="D", color=color, markersize=6, transform=where, clip_on=False)
+        if len(lrs) > MOST_LABELS and index not in (0, top, len(lrs) - 1):
+            continue
+        label = marker_label(names, tuple(lrs), index, (low, high), LETTERS)
+        text = axes.annotate(
+            label.text,
             (lr, height),
             xycoords=where,
-            xytext=(-8 if right else 8, 0),
+            xytext=(-8 if label.left else 8, 0),
             textcoords="offset points",
-            ha="right" if right else "left",
+            ha="right" if label.left else "left",
             va="center",
             fontsize=8.5,
             color=INK,
             parse_math=False,
         )
+        text.set_in_layout(False)  # what stands inside must not make the plot narrower
 
 
 def _legend(axes: Axes, texts: Sequence[str], lines: Sequence[Line2D] | None = None) -> None:

@@ -40,6 +40,9 @@ STYLE = f"""<style>
 .lrw-chart .axis[text-anchor=start] > .domain {{ clip-path: inset(-1px 4px -1px -1px); }}
 .lrw-advice td, .lrw-advice th {{ padding: 1px 10px 1px 0; text-align: left; vertical-align: top; }}
 .lrw-advice summary {{ cursor: pointer; }}
+.lrw-words {{ container-type: inline-size; width: 100%; }}
+.lrw-words .widget-html-content {{ line-height: 20px; }}
+.lrw-words .widget-html-content > div {{ min-height: clamp(60px, 169px - 15cqw, 120px); }}
 </style>"""
 
 DECADES = 8.0
@@ -47,6 +50,9 @@ DECADES = 8.0
 TICKS = 9
 """Powers of ten on the LR axis, at most: what a narrow chart has room for."""
 HINT = "Press Sweep: the loss appears here while the learning rate grows"
+
+SWEEPING = "Suggestions come when the sweep ends."
+TO_COME = "Suggestions come here when a sweep ends; a click on the plot picks, markers can be dragged."
 
 
 class LossChart:
@@ -56,7 +62,8 @@ class LossChart:
         on_pick_max: called with an LR when the plot is clicked anywhere, or a suggestion.
         on_drag: called with a group's index and LR while its marker is dragged, at most every `refresh_s`.
         on_drop: called with a group's index and LR when its marker is let go.
-        on_reset: called when the plot is clicked twice at one place; the first click has picked already.
+        on_take_back: called before `on_reset` when the first of two clicks has picked, which nobody meant.
+        on_reset: called when the plot is clicked twice at one place.
         refresh_s: shortest time between two calls of `on_drag`, in seconds; the default, 0.05, is what labels need to
             feel live, and leaves room in what a notebook server lets through.
         clock: seconds from any start; replaced in tests.
@@ -86,12 +93,14 @@ class LossChart:
         on_pick_max: Callable[[float], object],
         on_drag: Callable[[int, float], object],
         on_drop: Callable[[int, float], object],
+        on_take_back: Callable[[], object] = lambda: None,
         on_reset: Callable[[], object] = lambda: None,
         refresh_s: float = 0.05,
         clock: Callable[[], float] = time.monotonic,
         clicked_at: Callable[[], float] | None = None,
     ) -> None:
-        self._on_pick_max, self._on_reset = on_pick_max, on_reset
+        self._on_pick_max, self._on_take_back, self._on_reset = on_pick_max, on_take_back, on_reset
+        self._picked = False
         self._x = bqplot.LogScale(min=1e-7, max=10.0, allow_padding=False)
         self._loss = bqplot.LinearScale(min=0.0, max=1.0, allow_padding=False)
         self._height = unit_scale()
@@ -120,6 +129,7 @@ class LossChart:
             [self._x_axis, self._y_axis], 320, fig_margin={"top": 8, "bottom": 42, "left": 58, "right": 24}
         )
         self._words = ipywidgets.HTML()
+        self._words.add_class("lrw-words")
         self.view = ipywidgets.VBox([ipywidgets.HTML(STYLE, layout={"display": "none"}), self.figure, self._words])
 
     def render(self, state: "LRState") -> None:
@@ -145,7 +155,8 @@ class LossChart:
         self._kept.place_names(LANE * self._suggestions.rows, self._markers.height)
         empty = not (state.curve is not None and len(state.curve)) and not self._kept.ends
         put(self._hint, visible=empty and state.phase != "sweeping", x=np.array([math.sqrt(self._x.min * self._x.max)]))
-        put(self._words, value=ending(state.sweep_message) + words(state.advice))
+        told = ending(state.sweep_message) + words(state.advice)
+        put(self._words, value=f"<div>{told or ending(SWEEPING if state.phase == 'sweeping' else TO_COME)}</div>")
 
     def close(self) -> None:
         """Let go of the browser's copies and of the callbacks."""
@@ -172,6 +183,7 @@ class LossChart:
 
     def _clicked(self, lr: float) -> None:
         if not self._second_click(lr):
+            self._picked = True
             self._on_pick_max(lr)
 
     def _second_click(self, lr: float) -> bool:
@@ -179,7 +191,10 @@ class LossChart:
         by_pixels = math.log(lr / self._x.min) / math.log(self._x.max / self._x.min)
         second = self._double_click.completed_at(by_pixels, math.log10(lr) / DECADES)
         if second:
+            if self._picked:
+                self._on_take_back()
             self._on_reset()
+        self._picked = False  # until the caller picks: a click on a handle does not
         return second
 
     def _fit_x(self, state: "LRState") -> None:

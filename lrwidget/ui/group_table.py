@@ -92,11 +92,11 @@ class GroupTable:
         shown = len(shares) == len(self.rows) > 1
         put(self._share_head, value=f"<b title='{SHARES}'>gradient</b>" if shown else "")
         for index, (row, group, lr) in enumerate(zip(self.rows, state.groups, lrs, strict=False)):
-            row.show_group(group)
+            row.show_group(group, group_color(index, len(self.rows)))
             row.lr.show_lr(lr)
             put(row.mark, value="max_lr" if index == fastest(lrs) else "")
             row.show_frozen(frozen[index], changeable=state.phase != "training")
-            put(row.share, value=share_cell(shares[index], group_color(index)) if shown else "")
+            put(row.share, value=share_cell(shares[index], group_color(index, len(self.rows))) if shown else "")
 
     def close(self) -> None:
         """Let go of the browser's copies and of the callbacks."""
@@ -160,8 +160,8 @@ class Row:
         on_name: Callable[[str], object],
         on_freeze: Callable[[bool], object],
     ) -> None:
-        self._index, self._note, self._on_freeze = index, note, on_freeze
-        self._group: Group | None = None
+        self._note, self._on_freeze = note, on_freeze
+        self._shown: tuple[Group, str] | None = None
         self._frozen = False
         self._chip, self._size = ipywidgets.HTML(), ipywidgets.HTML()
         self.mark, self.share = ipywidgets.HTML(), ipywidgets.HTML()
@@ -171,12 +171,12 @@ class Row:
         self.freeze.observe(self._ticked, "value")
         self.cells = [self._chip, self.name.view, self._size, self.lr.view, self.mark, self.freeze, self.share]
 
-    def show_group(self, group: "Group") -> None:
+    def show_group(self, group: "Group", color: str) -> None:
         """Show what the group is."""
-        if group == self._group:
+        if (group, color) == self._shown:
             return
-        self._group = group
-        put(self._chip, value=chip_cell(group, group_color(self._index)))
+        self._shown = (group, color)
+        put(self._chip, value=chip_cell(group, color))
         put(self._size, value=size_cell(group))
         self.name.show(group.name, group.name)
         put(self.lr.view, tooltip=f"Learning rate of {group.name}")
@@ -224,6 +224,6 @@ def size_cell(group: "Group") -> str:
 
 def share_cell(share: float, color: str) -> str:
     """A share as a bar and in percent."""
-    percent = f"{100 * share:.0f}" if share >= 0.1 else f"{100 * share:.2g}"
+    percent = f"{100 * share:.0f}" if share >= 0.1 else f"{100 * share:.2g}" if share >= 1e-3 else "&lt;0.1"
     bar = meter(share, color, "aria-hidden='true'", "width: 36px; height: 8px; flex: none")
     return f"<div class='lrw-share' title='{SHARES}'>{bar}{percent}&#8239;%</div>"

@@ -33,6 +33,7 @@ class Listener:
             on_pick_max=lambda lr: self.told.append(("max", lr)),
             on_drag=lambda index, lr: self.told.append(("drag", index, lr)),
             on_drop=lambda index, lr: self.told.append(("drop", index, lr)),
+            on_take_back=lambda: self.told.append(("take back",)),
             on_reset=lambda: self.told.append(("reset",)),
             refresh_s=refresh_s,
             clock=lambda: self.now,
@@ -214,7 +215,8 @@ def test_labels_end_inside_of_a_narrow_chart_and_their_numbers_are_whole(screen:
 def test_of_many_groups_only_some_are_named_in_the_chart(screen: Listener) -> None:
     lrs = tuple(np.geomspace(1e-6, 1e-4, 30).tolist())
     screen.chart.render(a_state(names=tuple(f"layer {k}" for k in range(30)), lrs=(*lrs[:10], 1e-2, *lrs[11:])))
-    assert sorted(text.split("  ")[0] for text in screen.texts if "layer" in text) == ["layer 0", "layer 10", "layer 29"]
+    named = sorted(text.split("  ")[0] for text in screen.texts if "layer" in text)
+    assert named == ["layer 0", "layer 10", "layer 29"]
     assert len({handle.colors[0] for handle in screen.handles}) == 30
 
 
@@ -664,14 +666,21 @@ def test_a_click_anywhere_picks_the_lr_that_is_there(screen: Listener, curve: Lo
     assert ground.column[1] / ground.column[0] < a_pixel**2
 
 
-def test_a_double_click_picks_and_then_resets(screen: Listener) -> None:
+def test_a_double_click_takes_its_own_pick_back_and_resets(screen: Listener) -> None:
     click_column(screen.ground, 250)
     screen.now += 0.3
     click_column(screen.ground, 251)
-    assert [kind for kind, *_ in screen.told] == ["max", "reset"]
+    assert [kind for kind, *_ in screen.told] == ["max", "take back", "reset"]
     screen.now += 0.1
     click_column(screen.ground, 251)  # a third is a first again
-    assert [kind for kind, *_ in screen.told] == ["max", "reset", "max"]
+    assert [kind for kind, *_ in screen.told] == ["max", "take back", "reset", "max"]
+
+
+def test_two_clicks_on_a_handle_reset_and_have_nothing_to_take_back(screen: Listener) -> None:
+    tap(screen.handles[2], 3e-3)
+    screen.now += 0.3
+    tap(screen.handles[2], 3e-3)
+    assert [kind for kind, *_ in screen.told] == ["reset"]
 
 
 @pytest.mark.parametrize(("later", "column"), [(0.5, 250), (0.3, 280), (0.3, 220)], ids=["late", "right", "left"])
@@ -688,7 +697,7 @@ def test_the_second_click_may_meet_the_handle_that_the_first_one_brought(screen:
     screen.chart.render(a_state(lrs=(lr / 100, lr / 10, lr)))
     screen.now += 0.3
     tap(screen.handles[2], lr)
-    assert [kind for kind, *_ in screen.told] == ["max", "reset"]
+    assert [kind for kind, *_ in screen.told] == ["max", "take back", "reset"]
 
 
 def test_a_double_click_is_told_by_its_place_also_when_the_axis_moved_between(screen: Listener) -> None:
@@ -696,7 +705,7 @@ def test_a_double_click_is_told_by_its_place_also_when_the_axis_moved_between(sc
     screen.chart.render(a_state(lrs=(1e-9, 1e-8, 1e-7)))
     screen.now += 0.3
     click_column(screen.ground, 10)
-    assert [kind for kind, *_ in screen.told] == ["max", "reset"]
+    assert [kind for kind, *_ in screen.told] == ["max", "take back", "reset"]
 
 
 def test_a_drag_between_two_clicks_makes_no_double_click_of_a_handle(screen: Listener) -> None:

@@ -191,6 +191,12 @@ def test_shares_of_the_gradient_are_told_in_percent_and_drawn() -> None:
     assert "squared gradient norm" in shares_of(table)[0]
 
 
+def test_a_share_of_next_to_nothing_is_told_as_such() -> None:
+    table = Table()
+    table.render(a_state(curve=a_curve(gradient_shares=(5e-22, 0.0, 1.0))))
+    assert ["&lt;0.1&#8239;%" in cell for cell in shares_of(table)] == [True, True, False]
+
+
 @pytest.mark.parametrize("shares", [(), (0.5, 0.5)], ids=["unknown", "of other groups"])
 def test_shares_that_are_not_there_are_not_told(shares: tuple[float, ...]) -> None:
     table = Table()
