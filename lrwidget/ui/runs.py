@@ -2,19 +2,23 @@
 
 import html
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import bqplot
 import ipywidgets
 import numpy as np
 
+from lrwidget.engine.curve import StopReason
 from lrwidget.look import format_loss, round_ticks, run_range, thin
 from lrwidget.ui.palette import (
     FAINT,
     GRID,
+    MESSAGE,
     PICKED,
     TEXT,
     axis,
+    button,
     close_all,
     figure,
     nothing,
@@ -26,24 +30,33 @@ from lrwidget.ui.palette import (
 from lrwidget.ui.phases import MARGIN, phase_strip
 
 if TYPE_CHECKING:
-    from lrwidget.engine.history import History
+    from lrwidget.engine.history import EpochPoint, History
     from lrwidget.state import LRState
 
 MAX_POINTS = 600
 """Points of a curve that travel to the browser, as in the chart of a sweep."""
 
 
+MOST_ROWS = 6
+"""Epochs that the table shows without scrolling; of more the best one stands on top as well."""
+
+RESTORE = "Put the weights of epoch {epoch}, the best one, into the model"
+
+
 class RunChart:
     """The run so far, or the last one; nothing before the first.
+
+    Args:
+        on_restore: called when Best weights is pressed, which is there when a run is over that ended worse than it was.
 
     Attributes:
         view: the widget to show.
         watches: traits of the state that `render` reads.
     """
 
-    watches = ("history", "run_message")
+    watches = ("history", "run_message", "phase")
 
-    def __init__(self) -> None:
+    def __init__(self, *, on_restore: Callable[[], object] = lambda: None) -> None:
         self._history: History | None = None
         self._step = bqplot.LinearScale(min=0.0, max=1.0, allow_padding=False)
         self._loss = bqplot.LinearScale(min=0.0, max=1.0, allow_padding=False)
@@ -67,6 +80,8 @@ class RunChart:
         # What is drawn and the names of the phases are written above the plot, where no curve can be.
         self._names = ipywidgets.HTML(layout=ipywidgets.Layout(width="100%"))
         self._words = ipywidgets.HTML()
+        self.restore = button("Best weights", "undo", "", "")
+        self.restore.on_click(lambda _button: on_restore())
         # The figure joins when there is a run: bqplot measures a hidden figure as having no size.
         self.view = ipywidgets.VBox([])
 
@@ -80,11 +95,18 @@ class RunChart:
             self._draw(history)
         self._history = history
         put(self._words, value=ending(state.run_message) + epochs_table(history))
-        put(self.view, children=(self._names, self.figure, self._words))
+        best = worth_restoring(history)
+        put(
+            self.restore,
+            disabled=state.phase != "idle",
+            tooltip="" if best is None else RESTORE.format(epoch=best.epoch),
+        )
+        restore = () if best is None else (self.restore,)
+        put(self.view, children=(self._names, self.figure, self._words, *restore))
 
     def close(self) -> None:
         """Let go of the browser's copies."""
-        close_all(self.view, self._names, self.figure, self._words)
+        close_all(self.view, self._names, self.figure, self._words, self.restore)
 
     def _draw(self, history: "History") -> None:
         smoothed_S = history.smoothed
@@ -127,37 +149,53 @@ def legend(*, validated: bool) -> str:
     )
 
 
+# A column that is laid out from below is scrolled to its end, where the newest epoch is, whenever it is drawn.
 TABLE_STYLE = """<style>
-.lrw-table { max-height: 14em; overflow: auto; }
-.lrw-table table { border-collapse: collapse; }
+.lrw-table { display: flex; flex-direction: column-reverse; align-items: flex-start; width: max-content;
+  max-width: 100%; max-height: 170px; overflow: auto; margin: 4px 0 10px; line-height: 18px; }
+.lrw-table table { border-collapse: collapse; margin-right: 20px; }
 .lrw-table th, .lrw-table td {
   padding: 2px 0 2px 24px; text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums;
 }
 .lrw-table th:first-child, .lrw-table td:first-child { padding-left: 0; }
-.lrw-table thead th { position: sticky; top: 0; background: var(--jp-layout-color0, white); }
+.lrw-table thead { position: sticky; top: 0; background: var(--jp-layout-color0, white); }
+.lrw-table thead td { border-bottom: 1px solid var(--jp-border-color2, #dddddd); }
 </style>"""
 
 
 def ending(message: str) -> str:
     """How the run ended, as HTML."""
-    return f"<div>{html.escape(message)}</div>" if message else ""
+    return f"<div style='{MESSAGE}'>{html.escape(message)}</div>" if message else ""
+
+
+def worth_restoring(history: "History") -> "EpochPoint | None":
+    """The best epoch of a run that is over, when the run went on from it; None when the model is at its best."""
+    best = history.best_epoch
+    if best is None or history.stop_reason is None:
+        return None
+    return best if best is not history.epochs[-1] or history.stop_reason is StopReason.NOT_FINITE else None
 
 
 def epochs_table(history: "History") -> str:
-    """The epochs as HTML, the best one bold; no table before the end of the first."""
+    """The epochs as HTML, the best one bold; no table before the end of the first.
+
+    Of many the newest are in sight, and the best one, which stands on top once more.
+    """
     if not history.epochs:
         return ""
     metrics = list(dict.fromkeys(name for point in history.epochs for name in point.metrics))
     best = history.best_epoch
     head = "".join(f"<th>{html.escape(name)}</th>" for name in ("epoch", "train loss", "valid loss", *metrics))
-    rows = []
-    for point in history.epochs:
+
+    def row(point: "EpochPoint") -> str:
         valid = math.nan if point.valid_loss is None else point.valid_loss
         numbers = (point.train_loss, valid, *(point.metrics.get(name, math.nan) for name in metrics))
         cells = "".join(f"<td>{format_loss(number)}</td>" for number in numbers)
         bold = " style='font-weight: bold'" if point is best else ""
-        rows.append(f"<tr{bold}><td>{point.epoch}</td>{cells}</tr>")
+        return f"<tr{bold}><td>{point.epoch}</td>{cells}</tr>"
+
+    on_top = row(best) if best is not None and len(history.epochs) > MOST_ROWS else ""
     return (
-        f"{TABLE_STYLE}<div class='lrw-table'>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        f"{TABLE_STYLE}<div class='lrw-table' role='region' aria-label='Epochs' tabindex='0'><table>"
+        f"<thead><tr>{head}</tr>{on_top}</thead><tbody>{''.join(map(row, history.epochs))}</tbody></table></div>"
     )

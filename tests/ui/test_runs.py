@@ -6,8 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from lrwidget.engine.curve import StopReason
 from lrwidget.engine.plan import one_cycle
+from lrwidget.state import Phase
 from lrwidget.ui.runs import RunChart
+from tests.ui.hands import press
 from tests.ui.states import a_history, a_state
 
 
@@ -114,6 +117,45 @@ def test_the_table_has_every_epoch_and_the_best_one_bold(chart: RunChart) -> Non
     assert len(rows) == 3
     assert ["bold" in row for row in rows] == [False, True, False]
     assert all("<td>0.75</td>" in row for row in rows)
+
+
+def test_of_many_epochs_the_best_one_is_in_sight_with_the_newest(chart: RunChart) -> None:
+    chart.render(a_state(history=a_history(epochs=12)))
+    table = chart.view.children[2].value
+    head, body = table.split("<tbody>")
+    assert re.findall(r"<tr[^>]*><td>(\d+)</td>", head) == ["2"]
+    assert re.findall(r"<tr[^>]*><td>(\d+)</td>", body) == [str(epoch) for epoch in range(1, 13)]
+    assert "column-reverse" in head
+
+
+@pytest.mark.parametrize(
+    ("epochs", "ended", "offered"),
+    [
+        (3, StopReason.FINISHED, True),
+        (3, StopReason.STOPPED, True),
+        (2, StopReason.FINISHED, False),
+        (2, StopReason.NOT_FINITE, True),
+        (0, StopReason.NOT_FINITE, False),
+        (3, None, False),
+    ],
+)
+def test_the_best_weights_can_be_had_after_a_run_that_went_on_from_them(
+    epochs: int, ended: StopReason | None, offered: bool
+) -> None:
+    told: list[str] = []
+    chart = RunChart(on_restore=lambda: told.append("restore"))
+    chart.render(a_state(history=replace(a_history(epochs=epochs), stop_reason=ended)))
+    assert (chart.restore in chart.view.children) == offered
+    if offered:
+        assert "epoch 2" in chart.restore.tooltip and not chart.restore.disabled
+        press(chart.restore)
+        assert told == ["restore"]
+
+
+def test_the_best_weights_wait_while_something_runs(chart: RunChart) -> None:
+    history = replace(a_history(epochs=3), stop_reason=StopReason.FINISHED)
+    chart.render(a_state(history=history, phase=Phase.SWEEPING))
+    assert chart.restore.disabled
 
 
 def test_names_of_metrics_are_escaped(chart: RunChart) -> None:
