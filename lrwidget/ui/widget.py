@@ -107,6 +107,7 @@ class LRWidget:
             on_pick_max=self._told(session.pick_max),
             on_drag=self._told(lambda index, lr: session.pick_group(index, lr, dragging=True)),
             on_drop=self._told(self._drop),
+            on_take_back=self._told(session.undo),
             on_reset=self._told(session.reset_pick),
             clicked_at=kernel.told_at,
         )
@@ -122,7 +123,7 @@ class LRWidget:
             on_remove=self._told(session.remove_sweep),
         )
         self._status = StatusLine()
-        self._runs = RunChart()
+        self._runs = RunChart(on_restore=self._told(session.restore_best))
         self._controls = RunControls(
             on_fine_tune=self._told(lambda: session.fine_tune()),
             on_options=session.set_options,
