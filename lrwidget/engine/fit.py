@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -96,8 +97,8 @@ def fit(
         valid_dl: validated on after every pass over `train_dl` and at the end; default None.
         metrics: `{"accuracy": fn(output, target)}`; default None: accuracy where it is classification.
         restore_best: leave the model with the weights of the epoch with the lowest validation loss; default False:
-            with the last ones, as any training loop would. Without `valid_dl` it acts only when the loss stops being
-            finite: the model then has the weights of the last whole epoch, or those it came with.
+            with the last ones, as any training loop would. Without `valid_dl` it acts only when the loss or the weights
+            stop being finite: the model then has the weights of the last whole epoch, or those it came with.
         patience: stop when this many epochs in a row have not brought a lower validation loss; default None: never.
         on_step: called with a `RunPoint` (step, lrs, momenta, loss) after every optimizer step, for logging of your
             own. What it raises ends the run and is raised here; the weights are those of that step.
@@ -118,10 +119,13 @@ def fit(
             `optimizer` may then be None. The last of them stay: what was there before cannot be read.
 
     Returns:
-        LR, momentum and loss of every step, and what each epoch came to. A loss that is not finite ends the run
-        before it can harm the weights: `history.stop_reason` and `history.note` say so.
+        LR, momentum and loss of every step, and what each epoch came to. A loss that is not finite ends the run before
+        the step that it would have led to, and weights that are not finite end it by the end of their epoch:
+        `history.stop_reason` and `history.note` say so, and what weights the model has.
 
     Raises:
+        Exception: whatever the user's own code raised, and `KeyboardInterrupt`; what was done before is in the
+            exception's `history`.
         InputError: the plan has another number of groups than the optimizer, or `checkpoint_dir` holds a run already.
     """
     loop = Loop(
@@ -355,7 +359,13 @@ def _check_added(optimizer: object, names: Sequence[str], since: Sequence[int]) 
 
 
 def _finish(run: Run, restore_best: bool, should_stop: ShouldStop, on_step: OnStep, on_epoch: OnEpoch) -> History:
-    history = run.run(should_stop, on_step, on_epoch)
-    if restore_best:
-        run.restore_best()
-    return history
+    try:
+        history = run.run(should_stop, on_step, on_epoch)
+    except BaseException as error:
+        with suppress(AttributeError):  # an exception with slots has no room for it
+            error.history = run.history()  # type: ignore[attr-defined]
+        raise
+    if not restore_best:
+        return history
+    run.restore_best()
+    return run.history()  # whose note tells of it

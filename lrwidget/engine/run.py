@@ -34,9 +34,13 @@ from lrwidget.engine.words import format_lr
 if TYPE_CHECKING:
     import os
 
-NOT_FINITE = """The loss became {loss} at step {step} of {total}, at lr {lr}; the weights are those {when} that \
-step. Pick a lower max_lr."""
+NOT_FINITE = "The loss became {loss} at step {step} of {total}, at lr {lr}. Pick a lower max_lr."
+BROKEN = """The weights were not finite any more after {step} of {total} steps, at lr {lr}, though the losses were. \
+Pick a lower max_lr."""
+UNHARMED = " The weights are those {when} that step."
+HARMED = " The weights are not finite either: the steps before were too large, or a gradient was not finite."
 GOOD_WEIGHTS = " restore_best() returns to the weights of {where}."
+RESTORED = " The model has the weights of {where} again."
 IMPATIENT = """Stopped after epoch {epoch}, {step} of {total} steps: the validation loss has not been below the \
 {best:.4g} of epoch {best_epoch} for {patience} epochs."""
 
@@ -138,6 +142,8 @@ class Run:
         self._best_epoch: EpochPoint | None = None
         self._reason: StopReason | None = None
         self._note = ""
+        self._weights_note = ""
+        self._masks: set[int] = set()
         self._seconds = 0.0
 
     @classmethod
@@ -214,7 +220,7 @@ class Run:
             total_steps=self.plan.total_steps,
             stop_reason=self._reason,
             seconds=self._seconds,
-            note=self._note,
+            note=self._note + self._weights_note,
             plan=self.plan,
             layers=self._layers,
         )
@@ -222,8 +228,9 @@ class Run:
     def restore_best(self) -> EpochPoint | None:
         """Put the weights and buffers that were kept into the model: of the epoch with the lowest validation loss.
 
-        When no epoch was validated: of the last one whose losses were finite; and when the loss stopped being finite
-        before the end of the first, those that the run began with, told as epoch 0. None when nothing was kept.
+        When no epoch was validated: of the last one whose losses were finite; and when the loss or the weights stopped
+        being finite before the end of the first, those that the run began with, told as epoch 0. None when nothing was
+        kept; weights that are not finite never are.
         """
         epoch = self._best_epoch
         if not self._best or epoch is None or (epoch.epoch == 0 and self._reason is not StopReason.NOT_FINITE):
@@ -231,6 +238,8 @@ class Run:
         with torch.no_grad():
             for tensor, kept in zip(self._weights(), self._best, strict=True):
                 tensor.copy_(kept)
+        if self._reason is StopReason.NOT_FINITE or epoch.epoch != self._epochs[-1].epoch:
+            self._weights_note = RESTORED.format(where=_where(epoch))
         return epoch
 
     def _keep_loss(self, loss: float) -> None:
@@ -269,6 +278,8 @@ class Run:
                             return
                         if batches.pass_ended():
                             self._end_epoch(on_epoch)
+                            if self._end_if_broken():
+                                return
                             batches.start_over()
                             if self._out_of_patience():
                                 self._reason = StopReason.STOPPED
@@ -345,8 +356,31 @@ class Run:
 
     def _end_not_finite(self, loss: float, step: int, lr: float) -> None:
         self._reason = StopReason.NOT_FINITE
+        self._note = NOT_FINITE.format(loss=loss, step=step, total=self.plan.total_steps, lr=format_lr(lr))
         when = "before" if self._loop.train_step is None else "after"
-        self._note = NOT_FINITE.format(loss=loss, step=step, total=self.plan.total_steps, lr=format_lr(lr), when=when)
+        self._weights_note = UNHARMED.format(when=when) if self._unharmed() else HARMED
+
+    def _end_if_broken(self) -> bool:
+        """Whether the run ends here because its last step, of a finite loss, has left weights that are not finite."""
+        if self._unharmed():
+            return False
+        self._reason = StopReason.NOT_FINITE
+        step = len(self._losses)
+        lr = max(lr for lr in self._planned[max(step, 1) - 1][0] if not math.isnan(lr))
+        self._note = BROKEN.format(step=step, total=self.plan.total_steps, lr=format_lr(lr))
+        return True
+
+    def _unharmed(self) -> bool:
+        """Whether all weights that train are finite, but for infinities that were there before, as in a mask."""
+        for p in self._training():
+            if bool(torch.isnan(p).any() if id(p) in self._masks else not torch.isfinite(p).all()):
+                return False
+        return True
+
+    def _training(self) -> list[torch.Tensor]:
+        model = self._loop.model
+        held = model.parameters() if isinstance(model, nn.Module) else ()
+        return [p for p in held if p.requires_grad and not isinstance(p, nn.parameter.UninitializedParameter)]
 
     # Epochs --------------------------------------------------------------------------------------------------------
 
@@ -368,8 +402,10 @@ class Run:
         on_epoch(epoch)
 
     def _remember(self, epoch: EpochPoint) -> None:
-        """Keep a copy of the weights when they are the best so far."""
+        """Keep a copy of the weights when they are the best so far, and finite."""
         if not self._keep_best or not isinstance(self._loop.model, nn.Module) or not self._is_best(epoch):
+            return
+        if not self._unharmed():
             return
         self._best_epoch = epoch
         # Looked up at every turn: a forward pass may have put another tensor in a buffer's place.
@@ -414,6 +450,8 @@ class Run:
             self._trained = Trained(self._loop, self._loop.scaler)
         if self._found is not None:
             self._go_on(position, self._found)
+        self._masks = {id(p) for p in self._training() if bool(torch.isinf(p).any())}
+        if self._found is not None:
             return
         self._remember(EpochPoint(epoch=0, step=0, train_loss=math.nan, valid_loss=None, metrics={}))
         if self._folder is not None:
@@ -421,7 +459,12 @@ class Run:
             self._checkpoint()
 
     def _close(self, on_epoch: Callable[[EpochPoint], object]) -> None:
-        """After the last step: the end of the epoch that it was in, and a checkpoint unless the loss was no number."""
+        """After the last step: the end of the epoch that it was in, and a checkpoint unless the loss was no number.
+
+        The last step is followed by no loss that would tell what it has done to the weights, so they are looked at.
+        """
+        if self._reason is not StopReason.NOT_FINITE:
+            self._end_if_broken()
         if self._reason is StopReason.STOPPED:
             self._checkpoint()  # first, because the run may go on in the middle of its epoch
         if len(self._losses) and (not self._epochs or self._epochs[-1].step < len(self._losses)):
@@ -429,8 +472,7 @@ class Run:
         if self._reason is StopReason.FINISHED:
             self._checkpoint()
         if self._reason is StopReason.NOT_FINITE and self._best_epoch is not None:
-            epoch = self._best_epoch.epoch
-            self._note += GOOD_WEIGHTS.format(where=f"epoch {epoch}" if epoch else "before the run")
+            self._weights_note += GOOD_WEIGHTS.format(where=_where(self._best_epoch))
 
     def _put_back(self, batches: Batches) -> None:
         """End what was begun: the loader's workers, and the optimizer's own LRs and momenta again."""
@@ -463,9 +505,14 @@ class Run:
             self._checkpoint()
 
     def _checkpoint(self) -> None:
-        """Write where the run stands, between two steps, if it has moved since the last time."""
+        """Write where the run stands, between two steps, if it has moved since the last time.
+
+        Of weights that are not finite none is written: it would take the place of a good one.
+        """
         stands = len(self._losses), len(self._epochs)
         if self._folder is None or self._trained is None or self._position is None or stands == self._written:
+            return
+        if not self._unharmed():
             return
         self._take_in_added()
         self._folder.write(
@@ -532,6 +579,10 @@ def given_to(loop: Loop) -> dict[str, Any]:
         **{name: "given" if part is not None else "none" for name, part in parts.items()},
         "batches in train_dl": length(loop.train_dl),
     }
+
+
+def _where(epoch: EpochPoint) -> str:
+    return f"epoch {epoch.epoch}" if epoch.epoch else "before the run"
 
 
 def _with_scaler(loop: Loop) -> Loop:

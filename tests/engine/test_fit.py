@@ -2,6 +2,7 @@
 
 import math
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from lrwidget.engine.curve import StopReason
 from lrwidget.engine.errors import BusyError, InputError, InputTypeError
-from lrwidget.engine.fit import Run, fine_tune, fit, steps_per_epoch
+from lrwidget.engine.fit import Run, fine_tune, fit, resume, steps_per_epoch
 from lrwidget.engine.loop import Loop
 from lrwidget.engine.plan import PRESETS, one_cycle
 from lrwidget.engine.sweep import Sweep, SweepConfig
@@ -469,6 +470,120 @@ def test_fit_leaves_the_last_good_weights_when_the_loss_stops_being_finite_and_i
     history = fit(model, optimizer, loader(), explodes_at(4), plan, restore_best=True)
     assert history.stop_reason is StopReason.NOT_FINITE
     assert all(map(torch.equal, first, model.state_dict().values()))
+
+    assert history.note == (
+        f"The loss became inf at step 4 of 30, at lr {history.plan.lr_at(4).max():.3g}. Pick a lower max_lr. "
+        "The model has the weights of before the run again."
+    )
+
+
+def test_fit_tells_which_epoch_s_weights_the_model_has_again() -> None:
+    model = net()
+    optimizer = adam(model)
+    plan = one_cycle(0.05, 30, optimizer)
+    history = fit(model, optimizer, loader(), explodes_at(14), plan, restore_best=True)
+    assert history.note.endswith("Pick a lower max_lr. The model has the weights of epoch 2 again.")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    wild = one_cycle(30.0, 30, optimizer, pct_start=0.9)
+    history = fit(model, optimizer, loader(), F.cross_entropy, wild, valid_dl=loader(16), restore_best=True)
+    best = history.best_epoch
+    assert best is not None and best.epoch < 5
+    assert history.note == f"Trained all 30 steps. The model has the weights of epoch {best.epoch} again."
+
+
+def finite(model: nn.Module) -> bool:
+    return all(bool(torch.isfinite(p).all()) for p in model.parameters())
+
+
+def with_gradients_that_explode_at(step: int) -> Any:
+    """A loss function of finite losses, of whose gradients one is not."""
+    calls = 0
+
+    def explode(gradient: torch.Tensor) -> torch.Tensor:
+        return gradient * math.inf
+
+    def loss_fn(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += output.requires_grad
+        if output.requires_grad and calls == step + 1:
+            output.register_hook(explode)
+        return F.cross_entropy(output, target)
+
+    return loss_fn
+
+
+@pytest.mark.parametrize("validated", [False, True])
+@pytest.mark.parametrize(
+    ("step", "says", "kept"),
+    [
+        (3, "The loss became nan at step 4 of 15", "before the run"),
+        (7, "The loss became nan at step 8 of 15", "epoch 1"),
+        (5, "The weights were not finite any more after 6 of 15 steps", "before the run"),
+        (14, "The weights were not finite any more after 15 of 15 steps", "epoch 2"),
+    ],
+    ids=["within an epoch", "within the second", "at its end", "at the end of the run"],
+)
+def test_gradients_that_are_not_finite_end_the_run_and_the_note_is_true(
+    step: int, says: str, kept: str, validated: bool
+) -> None:
+    def run(**options: Any) -> tuple[nn.Module, Any]:
+        torch.manual_seed(2)
+        model = net()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        loss_fn = with_gradients_that_explode_at(step)
+        plan = one_cycle(0.1, 15, optimizer)
+        more = {"valid_dl": loader(16)} if validated else {}
+        return model, fit(model, optimizer, loader(), loss_fn, plan, **more, **options)
+
+    model, history = run()
+    assert history.stop_reason is StopReason.NOT_FINITE
+    assert history.note.startswith(says) and "those before that step" not in history.note
+    assert not finite(model)
+    assert ("The weights are not finite either" in history.note) == says.startswith("The loss")
+    model, history = run(restore_best=True)
+    assert finite(model)
+    assert history.note.startswith(says)
+    best = history.best_epoch
+    kept = f"epoch {best.epoch}" if best is not None else kept
+    assert history.note.endswith(f" Pick a lower max_lr. The model has the weights of {kept} again.")
+
+
+def test_weights_that_are_not_finite_take_the_place_of_no_checkpoint(tmp_path: Path) -> None:
+    model = net()
+    optimizer = adam(model)
+    loss_fn = with_gradients_that_explode_at(5)
+    options = {"checkpoint_dir": tmp_path, "checkpoint_every": 1}
+    history = fit(model, optimizer, loader(), loss_fn, one_cycle(0.1, 15, optimizer), **options)
+    assert history.stop_reason is StopReason.NOT_FINITE and not finite(model)
+    model = net()
+    again = resume(tmp_path, model, adam(model), loader(), F.cross_entropy)
+    assert again.losses[:6].tolist() == history.losses.tolist()
+    assert again.stop_reason is StopReason.FINISHED and finite(model)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_weight_may_hold_infinities_that_were_there_before(frozen: bool) -> None:
+    model = net()
+    model.mask = nn.Parameter(torch.tensor([0.0, -math.inf]), requires_grad=not frozen)
+    optimizer = adam(model[:5])
+    history = fit(model, optimizer, loader(), F.cross_entropy, one_cycle(0.01, 8, optimizer), restore_best=True)
+    assert history.stop_reason is StopReason.FINISHED
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_what_ends_a_run_carries_the_history_of_what_was_done(error: type[BaseException]) -> None:
+    def fail(point: Any) -> None:
+        if point.step == 3:
+            raise error
+
+    model = net()
+    optimizer = adam(model)
+    with pytest.raises(error) as caught:
+        fit(model, optimizer, loader(), F.cross_entropy, one_cycle(0.1, 12, optimizer), on_step=fail)
+    history = caught.value.history  # type: ignore[attr-defined]
+    assert len(history) == 4
+    reason = StopReason.INTERRUPTED if error is KeyboardInterrupt else StopReason.FAILED
+    assert history.stop_reason is reason and "after 4 of 12 steps" in history.note
 
 
 @pytest.mark.parametrize("train_norms", [True, False])
