@@ -21,10 +21,12 @@ T = TypeVar("T")
 
 MOST_STEPS = 100_000
 """Of a sweep: a hundred suffice, and the browser would stand still long before a million."""
+MOST_EPOCHS, MOST_RUN_STEPS = 10_000, 10_000_000
+"""Of a run: more is a slip of the finger."""
 HIGHEST_LR = 1e3
 """Above it is a slip of the finger: no optimizer learns at it, and the axis would be mostly empty."""
 
-WARNING = "color: var(--jp-error-color1, #b00020)"
+WARNING = "color: var(--jp-error-color1, #b00020); line-height: 1.4"
 
 
 class Field(Generic[T]):
@@ -138,12 +140,18 @@ def read_steps(text: str) -> int:
 
 def read_epochs(text: str) -> int:
     """A number of epochs."""
-    return _whole(text, 1, "a whole number of epochs, 1 or more")
+    return _whole(text, 1, f"a whole number of epochs, 1 to {MOST_EPOCHS}", MOST_EPOCHS)
 
 
 def read_freeze_epochs(text: str) -> int:
     """A number of epochs, or none."""
-    return _whole(text, 0, "a whole number of epochs, 0 or more")
+    return _whole(text, 0, f"a whole number of epochs, 0 to {MOST_EPOCHS}", MOST_EPOCHS)
+
+
+def read_run_steps(text: str) -> int | None:
+    """A number of optimizer steps for a run; nothing: epochs are told instead."""
+    expected = f"a whole number of steps, 1 to {MOST_RUN_STEPS}, or nothing"
+    return _whole(text, 1, expected, MOST_RUN_STEPS) if text else None
 
 
 def read_share(text: str) -> float | None:
@@ -176,4 +184,4 @@ def _whole(text: str, least: int, expected: str, most: float = math.inf) -> int:
 
 def warning(text: str) -> str:
     """A text that something is wrong, as HTML."""
-    return f"<span role='alert' style='{WARNING}'>{html.escape(text)}</span>"
+    return f"<span role='alert' style='display: inline-block; margin: 4px 0; {WARNING}'>{html.escape(text)}</span>"

@@ -17,6 +17,7 @@ from lrwidget.ui.fields import (
     read_epochs,
     read_factor,
     read_freeze_epochs,
+    read_run_steps,
     read_share,
     warning,
 )
@@ -41,6 +42,7 @@ OWN = ""
 """The choice of none of the others; to a dropdown None would be no choice at all."""
 
 HINTS = {
+    "steps": "Optimizer steps, in place of epochs: what the loader does not tell cannot be counted.",
     "epochs": "Passes over the training data: steps = epochs · steps of an epoch.",
     "freeze_epochs": "Passes before those in which only the last group trains, and the norm layers: "
     "frozen steps = frozen · steps of an epoch. Learning rates rise for 99 % of them.",
@@ -67,7 +69,8 @@ DIV_FINAL_HINTS = {
 MOMENTUM = re.compile(r"(?P<one>[\d.]+)\s*(?:-|–|to|,|\s)\s*(?P<other>[\d.]+)")
 
 PROGRAM = (
-    "max-height: 24em; overflow: auto; user-select: all; padding: 8px; margin: 4px 0; "
+    "max-height: 24em; overflow: auto; user-select: all; padding: 8px; margin: 4px 0; line-height: 1.4; "
+    "white-space: pre; overflow-wrap: normal; "
     "background: var(--jp-layout-color2, #f0f0f0)"
 )
 
@@ -115,13 +118,14 @@ class RunControls:
         self._plan: Plan | None = None
         self._note = ipywidgets.HTML()
         self.epochs = self._field("epochs", read_epochs, "epochs", "95px")
+        self.steps = self._field("steps", read_run_steps, "steps", "115px")
         self.freeze_epochs = self._field("freeze_epochs", read_freeze_epochs, "frozen", "95px")
         self.pct_start = self._field("pct_start", read_share, "warm-up", "115px")
         self.div = self._field("div", read_factor, "div", "85px")
         self.div_final = self._field("div_final", read_factor, "final div", "125px")
         self.momentum = self._field("momentum", read_momentum, "momentum", "165px")
-        self.anneal = self._choice("anneal", "annealing", "225px")
-        self.phases = self._choice("phases", "phases", "175px")
+        self.anneal = self._choice("anneal", "annealing", "255px")
+        self.phases = self._choice("phases", "phases", "195px")
         self.preset = Choice(self._another_preset, self._note, "preset", HINTS["preset"], "220px")
         self.fine_tune = button("Fine-tune", "play", "Train with the schedule on the screen", "primary")
         self.code = button("Copy code", "code", "This run as plain PyTorch, to the clipboard and on the screen", "")
@@ -130,6 +134,7 @@ class RunControls:
         self.code.on_click(lambda _button: self._ask_for_code())
         fields = (
             self.epochs,
+            self.steps,
             self.freeze_epochs,
             self.preset,
             self.pct_start,
@@ -151,7 +156,11 @@ class RunControls:
     def render(self, state: "LRState") -> None:
         """Show the state."""
         put(self.fine_tune, disabled=state.phase != "idle")
-        put(self.freeze_epochs.view.layout, display="none" if len(state.groups) < 2 else "")
+        # Without steps there is a plan unless the loader has no length, and then its epochs have none.
+        by_steps = state.plan is None or (state.options is not None and state.options.steps is not None)
+        show_if(by_steps, self.steps)
+        show_if(not by_steps, self.epochs)
+        show_if(not by_steps and len(state.groups) > 1, self.freeze_epochs)
         if state.options != self._options and state.options is not None:
             self._show(state.options)
         if state.plan is not self._plan:
@@ -167,6 +176,7 @@ class RunControls:
     def _show(self, options: "RunOptions") -> None:
         self._options = options
         self.epochs.show(options.epochs, str(options.epochs))
+        self.steps.show(options.steps, "" if options.steps is None else str(options.steps))
         self.freeze_epochs.show(options.freeze_epochs, str(options.freeze_epochs))
         shape = PRESETS[options.preset]
         for field, name in ((self.pct_start, "pct_start"), (self.div, "div"), (self.div_final, "div_final")):
@@ -267,6 +277,11 @@ class Choice:
         else:
             put(self._note, value="")
         put(self.view, value=self._value)
+
+
+def show_if(needed: bool, field: "Field[Any]") -> None:
+    """Let a field take its room only where it says something."""
+    put(field.view.layout, display="" if needed else "none")
 
 
 def is_changed(options: "RunOptions") -> bool:

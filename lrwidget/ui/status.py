@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING
 import ipywidgets
 
 from lrwidget.ui.fields import WARNING
-from lrwidget.ui.palette import TEXT, UNSEEN, close_all, put
+from lrwidget.ui.palette import MESSAGE, TEXT, UNSEEN, close_all, put
 
 if TYPE_CHECKING:
     from lrwidget.state import LRState
 
-NOTES = f"color: {TEXT}; white-space: pre-wrap"
-TRACEBACK = "max-height: 18em; overflow: auto; white-space: pre-wrap; border-left: 3px solid; padding-left: 8px"
+NOTES = f"color: {TEXT}; white-space: pre-wrap; margin-top: 4px"
+TRACEBACK = (
+    "max-height: 18em; overflow: auto; white-space: pre-wrap; line-height: 1.4; border-left: 3px solid; "
+    "padding-left: 8px"
+)
 
 
 class StatusLine:
@@ -39,10 +42,10 @@ class StatusLine:
         if notes:
             said += f"<div style='{NOTES}'>{html.escape(notes)}</div>"
         if wrong:
-            said = f"<div role='alert' style='{WARNING}'>{said}</div>"
+            said = f"<div role='alert' style='{WARNING}; {MESSAGE}'>{said}</div>"
         else:
             seen_elsewhere = state.message in (state.sweep_message, state.run_message)
-            said = f"<div role='status' aria-live='polite' style='{UNSEEN if seen_elsewhere else ''}'>{said}</div>"
+            said = f"<div role='status' aria-live='polite' style='{UNSEEN if seen_elsewhere else MESSAGE}'>{said}</div>"
         put(self.view, value=said + traceback_block(state.error))
 
     def close(self) -> None:
@@ -53,7 +56,7 @@ class StatusLine:
 def traceback_block(text: str) -> str:
     """A traceback to unfold, because its last line stands above; what is only a line is shown."""
     if "\n" not in text.strip():
-        return f"<div>{html.escape(text)}</div>" if text else ""
+        return f"<div style='{MESSAGE}'>{html.escape(text)}</div>" if text else ""
     return (
         "<details><summary style='cursor: pointer'>Traceback</summary>"
         f"<pre tabindex='0' style='{TRACEBACK}'>{html.escape(text)}</pre></details>"

@@ -4,7 +4,17 @@ import ipywidgets
 import pytest
 
 from lrwidget.engine.errors import InputError
-from lrwidget.ui.fields import Field, LRField, read_epochs, read_lr, read_name, read_steps, relative
+from lrwidget.ui.fields import (
+    Field,
+    LRField,
+    read_epochs,
+    read_freeze_epochs,
+    read_lr,
+    read_name,
+    read_run_steps,
+    read_steps,
+    relative,
+)
 from tests.ui.hands import type_into
 
 
@@ -55,7 +65,7 @@ def test_a_change_of_nothing_is_no_lr() -> None:
 
 def test_the_label_is_text_and_lends_its_hint() -> None:
     field = Field(read_lr, lambda lr: None, ipywidgets.HTML(), label="<b>", hint="a 'b'")
-    assert field.view.description == "<span title='a &#x27;b&#x27;'>&lt;b&gt;</span>"
+    assert field.view.description == '<span title="a &#x27;b&#x27;">&lt;b&gt;</span>'
 
 
 @pytest.mark.parametrize(
@@ -63,7 +73,10 @@ def test_the_label_is_text_and_lends_its_hint() -> None:
     [
         (read_lr, "1e-400", "a number above 0"),
         (read_steps, "1", "2 to 100000"),
-        (read_epochs, "0", "1 or more"),
+        (read_epochs, "0", "1 to 10000"),
+        (read_epochs, "1e9", "1 to 10000"),
+        (read_freeze_epochs, "1e9", "0 to 10000"),
+        (read_run_steps, "0", "1 to 10000000, or nothing"),
         (read_name, "", "tells this group from the others"),
     ],
 )

@@ -44,6 +44,7 @@ def run() -> Run:
     ("name", "text", "changed"),
     [
         ("epochs", "12", {"epochs": 12}),
+        ("steps", "500", {"steps": 500}),
         ("freeze_epochs", "2", {"freeze_epochs": 2}),
         ("pct_start", "0.4", {"pct_start": 0.4}),
         ("div", "10", {"div": 10.0}),
@@ -199,8 +200,9 @@ def test_without_code_nothing_is_shown() -> None:
 
 
 def test_a_single_group_has_nothing_to_freeze(run: Run) -> None:
+    run.render(a_state(plan=one_cycle(1e-3, 100, 3)))
     assert run.freeze_epochs.view.layout.display != "none"
-    run.render(a_state(names=("all",), lrs=(1e-3,)))
+    run.render(a_state(names=("all",), lrs=(1e-3,), plan=one_cycle(1e-3, 100, 1)))
     assert run.freeze_epochs.view.layout.display == "none"
 
 
@@ -210,3 +212,22 @@ def test_closing_leaves_no_widget_behind() -> None:
     view.render(a_state())
     view.close()
     assert set(INSTANCES) == before
+
+
+@pytest.mark.parametrize(
+    ("steps", "planned", "by_steps"), [(None, True, False), (None, False, True), (500, True, True)]
+)
+def test_steps_are_asked_for_where_epochs_say_nothing(steps: int | None, planned: bool, by_steps: bool) -> None:
+    run = Run()
+    plan = one_cycle(1e-3, 500, 3) if planned else None
+    run.render(a_state(plan=plan, options=RunOptions(steps=steps)))
+    shown = [field for field in (run.epochs, run.steps, run.freeze_epochs) if field.view.layout.display != "none"]
+    assert shown == ([run.steps] if by_steps else [run.epochs, run.freeze_epochs])
+    assert run.steps.view.value == ("" if steps is None else str(steps))
+
+
+def test_emptied_steps_are_epochs_again() -> None:
+    run = Run()
+    run.render(a_state(options=RunOptions(steps=500)))
+    type_into(run.steps, "")
+    assert run.told == [RunOptions()]
