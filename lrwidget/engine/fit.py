@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -10,20 +10,27 @@ import torch
 
 from lrwidget.engine.batches import length
 from lrwidget.engine.checkpoint import CheckpointFolder
-from lrwidget.engine.errors import InputError, RecordError, known_options
+from lrwidget.engine.errors import InputError, InputTypeError, RecordError, known_options
 from lrwidget.engine.history import EpochPoint, History
 from lrwidget.engine.loop import Loop
 from lrwidget.engine.plain import is_count, plain
 from lrwidget.engine.plan import Plan, fine_tune_plan
 from lrwidget.engine.protocols import Loader, LossFn, LossStep, Metric, OptimizerLike, TrainStep
-from lrwidget.engine.run import Run, RunPoint, given_to
+from lrwidget.engine.run import Run, RunPoint, check_flag, given_to
 from lrwidget.engine.step import Amp
+from lrwidget.engine.validate import check_metrics
 
 __all__ = ["Run", "RunPoint", "fine_tune", "fit", "resume", "steps_per_epoch"]
 
 OnStep = Callable[[RunPoint], object]
 OnEpoch = Callable[[EpochPoint], object]
 ShouldStop = Callable[[], bool]
+
+CALLBACKS = {
+    "on_step": "on_step(point), called after every step",
+    "on_epoch": "on_epoch(epoch), called after every epoch",
+    "should_stop": "should_stop() -> bool, asked before every step",
+}
 
 
 def never() -> bool:
@@ -126,8 +133,17 @@ def fit(
     Raises:
         Exception: whatever the user's own code raised, and `KeyboardInterrupt`; what was done before is in the
             exception's `history`.
-        InputError: the plan has another number of groups than the optimizer, or `checkpoint_dir` holds a run already.
+        InputError: the plan has another number of groups than the optimizer, `checkpoint_dir` holds a run already or
+            cannot be written to, or an option is given of which nothing would come.
+        InputTypeError: something is of the wrong kind: a class for an object, a number for a callback.
     """
+    _check_options(
+        valid_dl,
+        metrics,
+        (on_step, on_epoch, should_stop),
+        flags={"restore_best": restore_best},
+        unwritten=checkpoint_every if checkpoint_dir is None else None,
+    )
     loop = Loop(
         model,
         optimizer,
@@ -220,6 +236,13 @@ def fine_tune(
         clip_grad_norm: as in `fit`.
         also: as in `fit`.
     """
+    _check_options(
+        valid_dl,
+        metrics,
+        (on_step, on_epoch, should_stop),
+        flags={"restore_best": restore_best, "train_norms": train_norms},
+        unwritten=checkpoint_every if checkpoint_dir is None else None,
+    )
     loop = Loop(
         model,
         optimizer,
@@ -310,6 +333,7 @@ def resume(
     Warns:
         RuntimeWarning: the last checkpoint is cut short or changed, and the one before it is used.
     """
+    _check_options(valid_dl, metrics, (on_step, on_epoch, should_stop))
     folder = CheckpointFolder(checkpoint_dir)
     found = folder.read()
     try:
@@ -342,6 +366,41 @@ def resume(
             )
     run = Run.resumed(loop, folder, found)
     return _finish(run, run.keeps_best, should_stop, on_step, on_epoch)
+
+
+def _check_options(
+    valid_dl: Loader | None,
+    metrics: dict[str, Metric] | None,
+    callbacks: tuple[object, object, object],
+    *,
+    flags: Mapping[str, object] | None = None,
+    unwritten: int | None = None,
+) -> None:
+    """Raise for options that would fail on the way, or that nothing would come of.
+
+    Args:
+        valid_dl: as given.
+        metrics: as given.
+        callbacks: on_step, on_epoch and should_stop.
+        flags: what must be True or False, by name.
+        unwritten: a checkpoint_every that there is no folder for.
+    """
+    for (name, expected), function in zip(CALLBACKS.items(), callbacks, strict=True):
+        if not callable(function):
+            raise InputTypeError(f"Got a {type(function).__name__} as {name}; expected a function: {expected}.")
+    for name, value in (flags or {}).items():
+        check_flag(name, value)
+    check_metrics(metrics)
+    if metrics and valid_dl is None:
+        raise InputError(
+            f"Got metrics ({', '.join(metrics)}) without valid_dl; expected batches to measure them on. Give valid_dl, "
+            "or leave metrics out."
+        )
+    if unwritten is not None:
+        raise InputError(
+            f"Got checkpoint_every={unwritten!r} without checkpoint_dir; expected a folder to write to. Give "
+            "checkpoint_dir, or leave checkpoint_every out."
+        )
 
 
 def _check_added(optimizer: object, names: Sequence[str], since: Sequence[int]) -> None:

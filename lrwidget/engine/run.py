@@ -24,6 +24,7 @@ from lrwidget.engine.loop import Loop, training_mode
 from lrwidget.engine.plain import is_count, plain
 from lrwidget.engine.plan import Plan
 from lrwidget.engine.position import Position
+from lrwidget.engine.preserve import check_keepable
 from lrwidget.engine.rows import Rows
 from lrwidget.engine.step import StepResult
 from lrwidget.engine.sweep import MAX_SKIPPED, OVERFLOW
@@ -111,7 +112,10 @@ class Run:
                 f"{len(there)} ({', '.join(g.name for g in there)}); expected as many. "
                 "Make the plan with groups=optimizer."
             )
+        for part in (loop.loss_fn, loop.loss_step, loop.train_step, *loop.also):
+            check_keepable(part)
         check_can_validate(loop)
+        check_flag("keep_best", keep_best)
         patience, checkpoint_every = plain(patience), plain(checkpoint_every)
         for name, value in (("patience", patience), ("checkpoint_every", checkpoint_every)):
             if value is not None and not is_count(value, 1):
@@ -565,6 +569,12 @@ class Run:
         if not np.array_equal(got, expected, equal_nan=True):
             told = (", ".join("none" if math.isnan(m) else f"{m:g}" for m in momenta) for momenta in (got, expected))
             raise InputError(OTHER_MOMENTA.format(got=next(told), expected=next(told)))
+
+
+def check_flag(name: str, value: object) -> None:
+    """Raise for what is not True or False: a text would count as True whatever it says."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise InputTypeError(f"Got {name}={value!r}; expected True or False.")
 
 
 def numbers_of(loop: Loop) -> dict[str, Any]:

@@ -7,12 +7,15 @@ import torch
 from torch import nn
 
 from lrwidget.engine.batches import to_device
-from lrwidget.engine.errors import EmptyLoaderError, InputError, LRWidgetError
+from lrwidget.engine.errors import EmptyLoaderError, InputError, InputTypeError, LRWidgetError
 from lrwidget.engine.kept import as_state, of_the_process
 from lrwidget.engine.loop import Loop
+from lrwidget.engine.preserve import check_keepable
 from lrwidget.engine.protocols import Loader, Metric
 from lrwidget.engine.reading import check_loss
 from lrwidget.engine.step import autocast
+
+METRICS = 'functions by their names, {"accuracy": fn(output, target) -> number}'
 
 
 def accuracy(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -101,11 +104,24 @@ def _mean_over(loop: Loop, loader: Loader) -> tuple[float, dict[str, float]]:
 
 def check_can_validate(loop: Loop) -> None:
     """Raise before a run starts when it could not be validated after its first epoch."""
+    check_metrics(loop.metrics)
     if loop.valid_dl is not None and loop.train_step is not None and not isinstance(loop.model, nn.Module):
         raise InputError(
             f"Got valid_dl with a {type(loop.model).__name__} as model; expected a torch.nn.Module and a loss_fn, "
             "which is how a validation loss is computed. Leave valid_dl out."
         )
+
+
+def check_metrics(metrics: object) -> None:
+    """Raise for metrics that are no functions by name."""
+    if metrics is None:
+        return
+    if not isinstance(metrics, Mapping):
+        raise InputTypeError(f"Got a {type(metrics).__name__} as metrics; expected {METRICS}.")
+    for name, metric in metrics.items():
+        if not isinstance(name, str) or not callable(metric):
+            raise InputTypeError(f"Got {name!r}: a {type(metric).__name__} among metrics; expected {METRICS}.")
+        check_keepable(metric)
 
 
 def batch_size(batch: Any) -> int:

@@ -353,16 +353,66 @@ def test_patience_ends_a_run_whose_validation_loss_gets_no_lower() -> None:
     [
         ({"patience": 3}, "Got patience without valid_dl"),
         ({"patience": 0, "valid_dl": [(torch.zeros(2, 6), torch.zeros(2).long())]}, "Got patience=0"),
-        ({"checkpoint_every": True}, "Got checkpoint_every=True"),
+        ({"checkpoint_every": True, "checkpoint_dir": "x"}, "Got checkpoint_every=True"),
+        ({"checkpoint_every": 5}, "Got checkpoint_every=5 without checkpoint_dir; expected a folder"),
+        ({"metrics": {"one": lambda output, target: 1.0}}, r"Got metrics \(one\) without valid_dl; expected batches"),
+        ({"metrics": [F.l1_loss]}, "Got a list as metrics; expected functions by their names"),
+        ({"metrics": {"a": 5}, "valid_dl": []}, "Got 'a': a int among metrics; expected functions by their names"),
+        ({"metrics": {5: F.l1_loss}}, "Got 5: a function among metrics; expected functions by their names"),
+        ({"metrics": {"a": nn.L1Loss}}, r"Got the class L1Loss; .* Write L1Loss\(...\)"),
+        ({"on_step": 5}, r"Got a int as on_step; expected a function: on_step\(point\)"),
+        ({"on_epoch": "x"}, r"Got a str as on_epoch; expected a function: on_epoch\(epoch\)"),
+        ({"should_stop": True}, r"Got a bool as should_stop; expected a function: should_stop\(\) -> bool"),
+        ({"should_stop": None}, "Got a NoneType as should_stop; expected a function"),
+        ({"restore_best": "yes"}, "Got restore_best='yes'; expected True or False"),
+        ({"loss_fn": nn.CrossEntropyLoss}, r"Got the class CrossEntropyLoss; .* Write CrossEntropyLoss\(...\)"),
     ],
 )
-def test_options_that_cannot_be_are_refused_before_the_run(options: dict[str, Any], says: str) -> None:
+def test_options_that_cannot_be_are_refused_before_the_run(
+    options: dict[str, Any], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     model = net()
     optimizer = adam(model)
     before = of_everything(model, optimizer)
-    with pytest.raises(InputError, match=says):
-        fit(model, optimizer, loader(), F.cross_entropy, one_cycle(0.1, 5, optimizer), **options)
+    given: dict[str, Any] = {"loss_fn": F.cross_entropy, "plan": one_cycle(0.1, 5, optimizer), **options}
+    with pytest.raises((InputError, InputTypeError), match=says):
+        fit(model, optimizer, loader(), **given)
     assert not changes(before, of_everything(model, optimizer))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"train_norms": "yes"}, "Got train_norms='yes'; expected True or False"),
+        ({"restore_best": "yes"}, "Got restore_best='yes'; expected True or False"),
+        ({"on_step": 5}, "Got a int as on_step; expected a function"),
+        ({"checkpoint_every": 5}, "Got checkpoint_every=5 without checkpoint_dir"),
+    ],
+)
+def test_so_they_are_before_a_fine_tune(options: dict[str, Any], says: str) -> None:
+    model = net()
+    optimizer = adam(model)
+    before = of_everything(model, optimizer)
+    with pytest.raises((InputError, InputTypeError), match=says):
+        fine_tune(model, optimizer, loader(), F.cross_entropy, epochs=1, **options)
+    assert not changes(before, of_everything(model, optimizer))
+
+
+def test_flags_of_numpy_are_as_good() -> None:
+    model = net()
+    optimizer = adam(model)
+    options: dict[str, Any] = {"restore_best": np.bool_(True), "train_norms": np.bool_(False)}
+    assert len(fine_tune(model, optimizer, loader(), F.cross_entropy, epochs=1, **options)) == 2 * len(loader())
+
+
+def test_a_run_of_a_class_for_an_object_is_refused() -> None:
+    model = net()
+    with pytest.raises(InputTypeError, match="Got the class CrossEntropyLoss"):
+        Run(Loop(model, adam(model), loader(), nn.CrossEntropyLoss), one_cycle(0.1, 5, 2))
+    with pytest.raises(InputTypeError, match="Got keep_best='no'; expected True or False"):
+        Run(Loop(model, adam(model), loader(), F.cross_entropy), one_cycle(0.1, 5, 2), keep_best="no")
 
 
 @pytest.mark.parametrize("where", ["on_step", "on_epoch"])
