@@ -39,8 +39,31 @@ def own_handler() -> Iterator[None]:
     assert left is signal.default_int_handler
 
 
-def press() -> None:
-    signal.raise_signal(signal.SIGINT)
+def press(signum: int = signal.SIGINT) -> None:
+    signal.raise_signal(signum)
+
+
+class AlarmError(Exception):
+    """What a handler of the user's raises."""
+
+
+@contextmanager
+def handled(signum: int, handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """A handler of the user's, which must be there again afterwards."""
+    before = signal.signal(signum, handler)
+    try:
+        yield
+        assert signal.getsignal(signum) is handler
+    finally:
+        signal.signal(signum, before)
+
+
+def sound(signum: int, frame: FrameType | None) -> None:
+    raise AlarmError
+
+
+def leave(signum: int, frame: FrameType | None) -> None:
+    sys.exit(signum)
 
 
 # The shield -----------------------------------------------------------------------------------------------------------
@@ -96,6 +119,61 @@ def test_a_handler_of_the_users_is_called_and_may_return() -> None:
         press()
     assert len(calls) == 2
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_a_handler_that_raises_waits_with_its_signal_until_the_shield_is_lifted() -> None:
+    done = []
+
+    def guarded() -> None:
+        press(signal.SIGTERM)
+        done.append(True)
+
+    with handled(signal.SIGTERM, leave):
+        with pytest.raises(SystemExit), InterruptShield(guarded):
+            guarded()
+            done.append(False)
+    assert done == [True, False]
+
+
+def test_every_signal_that_waited_is_delivered_once_even_when_an_exception_is_on_its_way() -> None:
+    calls: list[int] = []
+
+    def guarded() -> None:
+        for signum in (signal.SIGUSR1, signal.SIGALRM, signal.SIGUSR2, signal.SIGUSR1):
+            press(signum)
+
+    def note(signum: int, frame: FrameType | None) -> None:
+        calls.append(signum)
+
+    with handled(signal.SIGUSR1, note), handled(signal.SIGUSR2, note), handled(signal.SIGALRM, sound):
+        with pytest.raises(AlarmError), InterruptShield(guarded):
+            guarded()
+            raise ZeroDivisionError
+    assert calls == [signal.SIGUSR1, signal.SIGUSR2]
+
+
+def test_a_signal_that_waited_comes_to_the_code_around_the_shield() -> None:
+    seen: list[str | None] = []
+
+    def guarded() -> None:
+        press(signal.SIGUSR1)
+
+    def look(signum: int, frame: FrameType | None) -> None:
+        seen.append(frame and frame.f_code.co_name)
+
+    with handled(signal.SIGUSR1, look), InterruptShield(guarded), InterruptShield(guarded):
+        guarded()
+        seen.append("still inside")
+    test = "test_a_signal_that_waited_comes_to_the_code_around_the_shield"
+    assert seen == ["still inside", test]
+
+
+def test_a_signal_without_a_handler_in_python_is_left_alone() -> None:
+    before = {signum: signal.getsignal(signum) for signum in signal.valid_signals()}
+    with InterruptShield():
+        changed = {signum for signum, handler in before.items() if signal.getsignal(signum) != handler}
+    assert changed == {signum for signum, handler in before.items() if callable(handler)} - {signal.SIG_DFL}
+    assert before == {signum: signal.getsignal(signum) for signum in signal.valid_signals()}
 
 
 def test_a_handler_set_inside_stays() -> None:
@@ -219,8 +297,8 @@ def never_interrupted(filename: str) -> frozenset[int]:
 
 
 @contextmanager
-def pressing_at(when: frozenset[int], counted: list[int]) -> Iterator[None]:
-    """Press Ctrl-C before the lines and calls of the engine that have these numbers."""
+def pressing_at(when: frozenset[int], counted: list[int], signum: int = signal.SIGINT) -> Iterator[None]:
+    """Press Ctrl-C, or send another signal, before the lines and calls of the engine that have these numbers."""
     counted[:] = [0]
 
     def trace(frame: FrameType, event: str, argument: object) -> Callable[..., Any] | None:
@@ -232,7 +310,7 @@ def pressing_at(when: frozenset[int], counted: list[int]) -> Iterator[None]:
             return trace
         number, counted[0] = counted[0], counted[0] + 1
         if number in when:
-            press()
+            press(signum)
         return trace
 
     before = sys.gettrace()
@@ -280,6 +358,41 @@ def test_ctrl_c_at_any_line_of_a_sweep_gives_everything_back() -> None:
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, first
     assert raised == len(range(0, total, 23)), "a Ctrl-C was lost"
     sweep_small(model, optimizer, batches)  # nothing is left claimed
+
+
+@pytest.mark.parametrize(("signum", "handler"), [(signal.SIGALRM, sound), (signal.SIGTERM, leave)])
+def test_a_handler_that_raises_at_any_line_of_a_sweep_gives_everything_back(
+    signum: int, handler: Callable[[int, FrameType | None], object]
+) -> None:
+    model, optimizer, batches = small()
+    total = events(lambda: sweep_small(model, optimizer, batches))
+    before = of_everything(model, optimizer)
+    for first in range(7, total, 53):
+        with (
+            handled(signum, handler),
+            pytest.raises((AlarmError, SystemExit)),
+            pressing_at(frozenset({first}), [], signum),
+        ):
+            sweep_small(model, optimizer, batches)
+        assert not changes(before, of_everything(model, optimizer)), first
+    sweep_small(model, optimizer, batches)
+
+
+def test_alarms_of_the_clock_give_everything_back() -> None:
+    model, optimizer, batches = small()
+    before = of_everything(model, optimizer)
+    rang = 0
+    with handled(signal.SIGALRM, sound):
+        for moment in range(60):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 1e-4 * (moment + 1))
+                sweep_small(model, optimizer, batches)
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except AlarmError:
+                rang += 1
+            assert not changes(before, of_everything(model, optimizer)), moment
+    assert rang
+    sweep_small(model, optimizer, batches)
 
 
 def test_ctrl_c_twice_in_quick_succession_gives_everything_back() -> None:
