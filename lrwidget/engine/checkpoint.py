@@ -7,6 +7,7 @@ its JSON does. The last two are kept: whatever happens while one is written, a g
 import json
 import os
 import re
+import tempfile
 import warnings
 import zlib
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from typing import Any
 
 import torch
 
-from lrwidget.engine.errors import InputError, RecordError
+from lrwidget.engine.errors import InputError, InputTypeError, RecordError
 from lrwidget.engine.packing import pack, unpack
 from lrwidget.engine.record import refuse_constant, written_whole
 
@@ -31,6 +32,9 @@ OCCUPIED = """Got checkpoint_dir={path}, which holds checkpoints of a run alread
 for a new one. To go on with that run call lrwidget.resume({name!r}, model, optimizer, train_dl, ...)."""
 NOTHING = """Got {path}, which holds no checkpoint that can be used; expected the checkpoint_dir of a run that got as
 far as its first step. {complaints}"""
+NO_PATH = "Got checkpoint_dir={path!r}; expected the name of a folder, a text or a Path. Give one, such as 'first run'."
+NO_FOLDER = """Got checkpoint_dir={path}, which cannot be written to ({error}); expected a folder, or a name for a new one.
+Choose another place."""
 FORMER = """{complaints} The checkpoint before it is used."""
 
 
@@ -42,9 +46,15 @@ class CheckpointFolder:
 
     Raises:
         ImportError: safetensors is not installed.
+        InputTypeError: `path` is none.
+        InputError: it is an empty text.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        if not isinstance(path, (str, os.PathLike)):
+            raise InputTypeError(NO_PATH.format(path=path))
+        if not os.fspath(path):
+            raise InputError(NO_PATH.format(path=path))
         try:
             from safetensors.torch import load_file, save_file
         except ImportError as error:
@@ -59,11 +69,21 @@ class CheckpointFolder:
         """Make the folder for a new run.
 
         Raises:
-            InputError: it holds the checkpoints of a run, which must not be mixed with another's.
+            InputError: it holds the checkpoints of a run, which must not be mixed with another's; or it cannot be
+                written to.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.check_writable()
         if self._numbers():
             raise InputError(OCCUPIED.format(path=self.path, name=str(self.path)))
+
+    def check_writable(self) -> None:
+        """Make the folder if it is not there, and raise `InputError` when no file can be made in it."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+        except (OSError, ValueError) as error:
+            raise InputError(NO_FOLDER.format(path=self.path, error=error)) from error
 
     def write(self, state: Mapping[str, Any]) -> Path:
         """Write a checkpoint and drop all but the last two; the path of its JSON."""
@@ -140,9 +160,15 @@ class CheckpointFolder:
         return state
 
     def _numbers(self) -> list[int]:
-        if not self.path.is_dir():
+        try:
+            names = [path.name for path in self.path.iterdir()]
+        except FileNotFoundError:
             return []
-        return sorted(int(found[1]) for p in self.path.iterdir() if (found := NAME.fullmatch(p.name)))
+        except (OSError, ValueError) as error:
+            raise RecordError(
+                f"Got checkpoint_dir={self.path}, which cannot be read ({error}); expected the folder of a run."
+            ) from error
+        return sorted(int(found[1]) for name in names if (found := NAME.fullmatch(name)))
 
     def _file(self, number: int, kind: str) -> Path:
         return self.path / f"checkpoint-{number:06d}.{kind}"

@@ -548,6 +548,8 @@ class Run:
         try:
             self._trained.check(found["trained"])
             self._check_momenta(found["own"][1])
+            if self._folder is not None and len(found["losses"]) < self.plan.total_steps:
+                self._folder.check_writable()
             self._trained.put_back(found["trained"])
             self._own, self._since = found["own"], found["since"]
             self._seconds = found["seconds"]

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from lrwidget.engine.checkpoint import CheckpointFolder
-from lrwidget.engine.errors import InputError, RecordError
+from lrwidget.engine.errors import InputError, InputTypeError, RecordError
 
 
 def state(number: int) -> dict[str, Any]:
@@ -160,6 +160,45 @@ def test_what_cannot_be_kept_leaves_the_folder_as_it_was(tmp_path: Path) -> None
 def test_a_folder_with_checkpoints_is_not_begun_anew(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds checkpoints of a run already"):
         CheckpointFolder(written(tmp_path)).begin()
+
+
+@pytest.mark.parametrize("path", [5, None, b"checkpoints", ["a"]])
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    with pytest.raises(InputTypeError, match=r"^Got checkpoint_dir=.*; expected the name of a folder"):
+        CheckpointFolder(path)
+
+
+def test_an_empty_path_is_not_the_current_folder() -> None:
+    with pytest.raises(InputError, match=r"^Got checkpoint_dir=''; expected the name of a folder"):
+        CheckpointFolder("")
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file", tmp_path / "file" / "below", "nul\0"):
+        with pytest.raises(
+            InputError, match=r"(?s)^Got checkpoint_dir=.*, which cannot be written to .*expected a fol"
+        ):
+            CheckpointFolder(path).begin()
+        with pytest.raises(RecordError, match=r"^Got checkpoint_dir=.*, which cannot be read .*; expected the folder"):
+            CheckpointFolder(path).read()
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(InputError, match=r"which cannot be written to .*denied"):
+        CheckpointFolder(tmp_path).begin()
+
+
+def test_a_folder_on_a_disk_that_is_full_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    with pytest.raises(InputError, match=r"which cannot be written to \(no space left"):
+        CheckpointFolder(tmp_path).begin()
 
 
 def test_without_safetensors_the_pip_line_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 import lrwidget
 from lrwidget.engine.batches import shut_down
 from lrwidget.engine.curve import StopReason
-from lrwidget.engine.errors import InputError, RecordError
+from lrwidget.engine.errors import InputError, InputTypeError, RecordError
 from lrwidget.engine.fit import Run, fit
 from lrwidget.engine.loop import Loop
 from lrwidget.engine.plan import one_cycle
@@ -650,6 +650,24 @@ def test_a_folder_without_checkpoints_is_refused(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(RecordError, match=r"^Got .*, which holds no checkpoint that can be used; expected"):
             lrwidget.resume(folder, model, optimizer, batches, loss_fn)
+
+
+@pytest.mark.parametrize("place", ["", 5, "file"])
+def test_a_place_that_is_no_folder_is_refused_before_anything_is_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
+    model, optimizer, batches, loss_fn = classifier()
+    before = of_everything(model)
+    with pytest.raises((InputError, InputTypeError), match=r"^Got checkpoint_dir="):
+        fit(model, optimizer, batches, loss_fn, one_cycle(0.01, 8, optimizer), checkpoint_dir=place)
+    with pytest.raises((InputError, InputTypeError), match=r"^Got checkpoint_dir="):
+        lrwidget.resume(place, model, optimizer, batches, loss_fn)
+    with pytest.raises(InputTypeError, match=r"^Got checkpoint_dir=None"):
+        lrwidget.resume(None, model, optimizer, batches, loss_fn)  # type: ignore[arg-type]
+    assert not changes(before, of_everything(model))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_new_run_does_not_write_into_the_folder_of_another(tmp_path: Path) -> None:
