@@ -33,7 +33,7 @@ for a new one. To go on with that run call lrwidget.resume({name!r}, model, opti
 NOTHING = """Got {path}, which holds no checkpoint that can be used; expected the checkpoint_dir of a run that got as
 far as its first step. {complaints}"""
 NO_PATH = "Got checkpoint_dir={path!r}; expected the name of a folder, a text or a Path. Give one, such as 'first run'."
-NO_FOLDER = """Got checkpoint_dir={path}, which cannot be written to ({error}); expected a folder, or a name for a new one.
+NO_FOLDER = """Got checkpoint_dir={path}, which cannot be written to ({error}); expected a folder, or a new name.
 Choose another place."""
 FORMER = """{complaints} The checkpoint before it is used."""
 

@@ -164,8 +164,9 @@ class History:
                 if not math.isnan(last):
                     lines.append(f"    {name}: lr {format_lr(first)} → {format_lr(highest)} → {format_lr(last)}")
         for epoch in self.epochs:
-            measured = {"train": epoch.train_loss, "valid": epoch.valid_loss, **epoch.metrics}
-            told = (f"{name} {value:.4g}" for name, value in measured.items() if value is not None)
+            names = _apart(["train", "valid"], list(epoch.metrics))
+            measured = zip(names, (epoch.train_loss, epoch.valid_loss, *epoch.metrics.values()), strict=True)
+            told = (f"{name} {value:.4g}" for name, value in measured if value is not None)
             lines.append(f"epoch {epoch.epoch}, step {epoch.step}: " + ", ".join(told))
         return "\n".join(lines)
 
@@ -174,7 +175,7 @@ class History:
 
         Columns: `step` from 0, `epoch` and `cycle` from 1, `loss`, `lr NAME` and `momentum NAME` of every group (empty
         where a run leaves momentum alone, and before a group was added); then, in the last row of every epoch,
-        `train_loss`, `valid_loss` and the metrics.
+        `train_loss`, `valid_loss` and the metrics, one that would have the name of another column as `metric NAME`.
         """
         path = Path(path)
         metrics = list(dict.fromkeys(name for epoch in self.epochs for name in epoch.metrics))
@@ -184,7 +185,7 @@ class History:
         starts = [first for first, _ in self.plan.starts()] if self.plan is not None else [0]
         with written_whole(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow([*header, "train_loss", "valid_loss", *metrics])
+            writer.writerow(_apart([*header, "train_loss", "valid_loss"], metrics))
             for step in range(len(self)):
                 epoch = 1 + sum(e.step <= step for e in self.epochs)
                 cycle = sum(first <= step for first in starts)
@@ -275,6 +276,17 @@ class History:
 
 def _ends(lrs: Sequence[float]) -> tuple[float, float, float]:
     return (lrs[0], max(lrs), lrs[-1]) if lrs else (math.nan, math.nan, math.nan)
+
+
+def _apart(names: Sequence[str], metrics: Sequence[str]) -> list[str]:
+    """Names with those of metrics behind them, which are told from the others by the word "metric" before them."""
+    apart = list(names)
+    for metric in metrics:
+        name = metric
+        while name in apart or (name != metric and name in metrics):
+            name = f"metric {name}"
+        apart.append(name)
+    return apart
 
 
 def _of(stage: Stage) -> str:

@@ -590,7 +590,21 @@ def given_to(loop: Loop) -> dict[str, Any]:
     return {
         **{name: "given" if part is not None else "none" for name, part in parts.items()},
         "batches in train_dl": length(loop.train_dl),
+        "batch size of train_dl": _batch_size(loop.train_dl),
+        "loss function": _kind_of(loop.loss_fn),
     }
+
+
+def _batch_size(loader: object) -> int | None:
+    size = plain(getattr(loader, "batch_size", None))
+    return size if is_count(size, 1) else None
+
+
+def _kind_of(loss_fn: Any) -> str:
+    """What tells one loss function from another: its class, or its own name."""
+    if isinstance(loss_fn, nn.Module):
+        return type(getattr(loss_fn, "_orig_mod", loss_fn)).__name__
+    return str(getattr(loss_fn, "__name__", type(loss_fn).__name__))
 
 
 def _where(epoch: EpochPoint) -> str:

@@ -203,6 +203,22 @@ def test_a_csv_has_every_step_to_the_last_bit_and_every_epoch_at_its_last_step(t
     assert [float(row["accuracy"]) for row in ends] == [epoch.metrics["accuracy"] for epoch in it.epochs]
 
 
+def test_a_metric_with_the_name_of_another_column_has_its_own(tmp_path: Path) -> None:
+    metrics = {"valid_loss": 0.1, "metric valid_loss": 0.2, "step": 0.3, "lr head": 0.4, "accuracy": 0.5, "valid": 0.6}
+    it = history(epochs=(EpochPoint(epoch=1, step=4, train_loss=2.0, valid_loss=0.7, metrics=metrics),))
+    with it.to_csv(tmp_path / "run.csv").open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    assert len(set(header)) == len(header)
+    last = dict(zip(header, rows[-1], strict=True))
+    assert [last[name] for name in ("step", "lr head", "train_loss", "valid_loss")] == ["3", "7.0", "2.0", "0.7"]
+    assert (last["metric metric valid_loss"], last["metric valid_loss"]) == ("0.1", "0.2")
+    assert (last["metric step"], last["metric lr head"], last["accuracy"]) == ("0.3", "0.4", "0.5")
+    assert it.table().endswith(
+        "train 2, valid 0.7, valid_loss 0.1, metric valid_loss 0.2, step 0.3, lr head 0.4, "
+        "accuracy 0.5, metric valid 0.6"
+    )
+
+
 def test_a_csv_of_any_history_can_be_read(tmp_path: Path) -> None:
     with history().to_csv(tmp_path / "run.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

@@ -557,8 +557,23 @@ def begun(folder: Path, **options: Any) -> Path:
             r"loss_fn: none; the run was begun with loss_fn: given",
         ),
         (lambda: (m := net(), adam(m), loader(56), F.cross_entropy), r"batches in train_dl: 7; .*train_dl: 6"),
+        (
+            lambda: (m := net(), adam(m), DataLoader(classification_set(24), batch_size=4), F.cross_entropy),
+            r"batch size of train_dl: 4; the run was begun with batch size of train_dl: 8",
+        ),
+        (lambda: (m := net(), adam(m), loader(), F.nll_loss), r"loss function: nll_loss; .* function: cross_entropy"),
+        (lambda: (m := net(), adam(m), loader(), nn.MSELoss()), r"loss function: MSELoss; .* function: cross_entropy"),
     ],
-    ids=["another model", "another head", "another dtype", "another loss", "other data"],
+    ids=[
+        "another model",
+        "another head",
+        "another dtype",
+        "no loss",
+        "other data",
+        "another batch size",
+        "another loss",
+        "a loss of another class",
+    ],
 )
 def test_objects_of_another_kind_are_refused_before_anything_is_touched(
     tmp_path: Path, make: Callable[[], tuple[Any, ...]], says: str
