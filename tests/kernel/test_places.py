@@ -50,7 +50,7 @@ def test_another_colab_than_the_one_we_know_is_no_reason_to_fail(colab: Kernel) 
 def test_in_vs_code_it_is_as_in_jupyterlab(kernel: Kernel) -> None:
     """Its ipykernel is an ordinary one; it says which cell it is by an URI, and shows updates from threads.
 
-    The latter by vscode-jupyter issue 6078.
+    The latter by what its maintainers report.
     """
     cell = "vscode-notebook-cell:/home/me/a.ipynb#W0sZmlsZQ%3D%3D"
     setup = SETUP + "import os; os.environ.update(VSCODE_PID='1', VSCODE_CWD='/')"
