@@ -99,7 +99,7 @@ def short_names(names: Sequence[str], at_most: int) -> list[str]:
         return short
     alike = next((k for k, letters in enumerate(zip(*names, strict=False)) if len(set(letters)) > 1), 0)
     start = max(0, alike - (at_most - 2) // 2)
-    middle = [f"…{name[start : start + at_most - 2]}…" for name in names]
+    middle = [f"…{name[start : start + at_most - 2].strip('._')}…" for name in names]
     return [name if len(name) <= at_most else cut for name, cut in zip(names, middle, strict=True)]
 
 

@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from lrwidget.engine.curve import LossCurve
@@ -51,6 +52,8 @@ MAX_POINTS = 2000
 """Points of a line: more than the pixels of a picture, fewer than a long run has steps."""
 
 
+HALO = withStroke(linewidth=2.5, foreground="white")
+"""Around a text that a line may cross."""
 LETTERS = 95.0
 """Letters of a marker's label beside each other in the plot of a sweep."""
 MOST_LABELS = 12
@@ -300,6 +303,7 @@ def _draw_suggestions(axes: Axes, suggested: Sequence[Tick], rows: Sequence[int]
             fontsize=8,
             color=PICKED if best else INK,
             parse_math=False,
+            path_effects=[HALO],
         )
 
 

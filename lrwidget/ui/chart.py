@@ -49,7 +49,7 @@ DECADES = 8.0
 """Of a usual axis, whatever this one has."""
 TICKS = 9
 """Powers of ten on the LR axis, at most: what a narrow chart has room for."""
-HINT = "Press Sweep: the loss appears here while the learning rate grows"
+HINT = "Press Sweep: the loss appears here"
 
 SWEEPING = "Suggestions come when the sweep ends."
 TO_COME = "Suggestions come here when a sweep ends; a click on the plot picks, markers can be dragged."

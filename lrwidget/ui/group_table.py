@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from lrwidget.engine.groups import Group
     from lrwidget.state import LRState
 
+NARROW = "12px minmax(58px, 1fr) max-content 72px max-content"
+"""The same where a page is narrow."""
 COLUMNS = "12px minmax(76px, 170px) minmax(96px, max-content) minmax(84px, 110px) max-content"
 """Chip, name, size and layers, LR, and the mark of the fastest. Then freeze, if there are others; then the share."""
 
@@ -30,6 +32,18 @@ STYLE = f"""<style>
     box-sizing: border-box; margin-bottom: 6px; padding: 0 8px; border-left: 2px solid {GRID};
 }}
 .lrw-groups .lrw-share {{ display: flex; align-items: center; gap: 6px; white-space: nowrap }}
+.lrw-group-box {{ container-type: inline-size; width: 100% }}
+@container (max-width: 500px) {{
+    .lrw-groups {{
+        grid-template-columns: {NARROW} max-content max-content !important;
+        gap: 0 5px !important; padding: 0 2px;
+    }}
+    .lrw-groups .lrw-wide, .lrw-groups .lrw-share > :first-child {{ display: none }}
+    .lrw-groups .widget-html-content, .lrw-groups summary {{ font-size: 12px }}
+    .lrw-groups .widget-html-content {{ white-space: nowrap }}
+    .lrw-groups .lrw-layers {{ white-space: normal }}
+    .lrw-groups > .jupyter-widgets {{ margin-left: 0; margin-right: 0 }}
+}}
 .lrw-groups .lrw-still input {{ color: {FAINT} }}
 </style>"""
 STILL = "lrw-still"
@@ -67,7 +81,10 @@ class GroupTable:
         self._note = ipywidgets.HTML()
         self._share_head = ipywidgets.HTML()
         self._head = [
-            *(ipywidgets.HTML(text) for text in ("", "<b>group</b>", "<b>parameters</b>", "<b>lr</b>", "")),
+            *(
+                ipywidgets.HTML(text)
+                for text in ("", "<b>group</b>", "<b>param<span class='lrw-wide'>eter</span>s</b>", "<b>lr</b>", "")
+            ),
             ipywidgets.HTML("<b title='A frozen group does not train in a run'>freeze</b>"),
             self._share_head,
         ]
@@ -77,6 +94,7 @@ class GroupTable:
         )
         self._grid.add_class("lrw-groups")
         self.view = ipywidgets.VBox([hidden(STYLE), page_help(), self._grid, self._note])
+        self.view.add_class("lrw-group-box")
 
     @property
     def fields(self) -> list[LRField]:
@@ -90,7 +108,7 @@ class GroupTable:
         frozen = state.frozen or (False,) * len(lrs)
         shares = state.curve.gradient_shares if state.curve is not None else ()
         shown = len(shares) == len(self.rows) > 1
-        put(self._share_head, value=f"<b title='{SHARES}'>gradient</b>" if shown else "")
+        put(self._share_head, value=f"<b title='{SHARES}'>grad<span class='lrw-wide'>ient</span></b>" if shown else "")
         for index, (row, group, lr) in enumerate(zip(self.rows, state.groups, lrs, strict=False)):
             row.show_group(group, group_color(index, len(self.rows)))
             row.lr.show_lr(lr)
@@ -216,7 +234,8 @@ def size_cell(group: "Group") -> str:
     count = "1 layer" if len(group.layers) == 1 else f"{len(group.layers)} layers"
     layers = "".join(f"<div>{html.escape(layer)}</div>" for layer in group.layers)
     return (
-        f"<details><summary title='{group.n_params} parameters in {count}; show them'>{size} in {count}</summary>"
+        f"<details><summary title='{group.n_params} parameters in {count}; show them'>"
+        f"{size}<span class='lrw-wide'> in {count}</span></summary>"
         # No wider than nothing: the list hangs below the row, and must not move its columns apart.
         f"<div><div class='lrw-layers' tabindex='0'>{layers}</div></div></details>"
     )

@@ -49,6 +49,7 @@ STYLE = f"""<style>
   display: flex; align-items: center; justify-content: center; padding: 0; font-size: 0; overflow: hidden;
 }}
 .lrw-sweeps .widget-button i {{ font-size: 14px; }}
+.lrw-sweeps .widget-html-content {{ min-width: 0; flex: 1 1 0; }}
 </style>"""
 
 

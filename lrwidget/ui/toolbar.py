@@ -10,7 +10,7 @@ import ipywidgets
 from lrwidget.look import format_loss, format_lr, format_seconds
 from lrwidget.ui.fields import Field, LRField, read_steps, warning
 from lrwidget.ui.keys import page_help
-from lrwidget.ui.palette import BRAND, button, close_all, hinted, meter, put, wrapped
+from lrwidget.ui.palette import BRAND, button, close_all, hidden, hinted, meter, put, wrapped
 
 if TYPE_CHECKING:
     from lrwidget.engine.sweep import SweepConfig
@@ -21,7 +21,11 @@ MODE = "How learning rates grow: log, by equal ratios, gives every decade as man
 MODES = (("log", "exp"), ("linear", "linear"))
 """What is read, and what the sweep calls it."""
 PAUSE, RESUME = "Wait after the current step; the model stays with the job", "Go on from where it waits"
+STYLE = """<style>
+.lrw-place .widget-html-content [role=alert] { display: block; font-size: 12px; line-height: 14px; }
+</style>"""
 RANGE_WIDTH = "115px"
+PLACE_WIDTH = "400px"
 
 
 class Toolbar:
@@ -49,6 +53,7 @@ class Toolbar:
         self._on_sweep, self._on_pause = on_sweep, on_pause
         self._config: object = None
         self._paused = False
+        self._phase: object = None
         self._title = ipywidgets.HTML()
         self._note = ipywidgets.HTML()
         self.sweep = button(
@@ -56,11 +61,12 @@ class Toolbar:
         )
         self.pause = button("Pause", "pause", PAUSE, "")
         self.stop = button("Stop", "stop", "End the sweep or the run after the current step", "")
+        self.sweep.layout.min_width = self.stop.layout.min_width = "80px"
         # What is entered stays in the field until Sweep is pressed.
         self.start_lr = LRField(
             lambda lr: self.start_lr.show_lr(lr), self._note, label="from", hint=START, width=RANGE_WIDTH
         )
-        self.end_lr = LRField(lambda lr: self.end_lr.show_lr(lr), self._note, label="to", hint=END, width=RANGE_WIDTH)
+        self.end_lr = LRField(lambda lr: self.end_lr.show_lr(lr), self._note, label="to", hint=END, width="99px")
         self.steps: Field[int] = Field(
             read_steps,
             lambda steps: self.steps.show(steps, str(steps)),
@@ -72,19 +78,28 @@ class Toolbar:
         self.mode = ipywidgets.Dropdown(
             **hinted("mode", MODE),
             options=MODES,
-            layout=ipywidgets.Layout(width="120px"),
+            layout=ipywidgets.Layout(width="112px"),
             style={"description_width": "initial"},
         )
-        # It has its place when it is not seen: a chart must not move under the hand when a job starts or ends.
-        self._progress = ipywidgets.HTML(layout=ipywidgets.Layout(width="400px", max_width="100%", height="28px"))
+        # It has its place when it is not seen: a chart must not move under the hand when a job starts or ends. What is
+        # wrong with an entered range stands there as well.
+        self._progress = ipywidgets.HTML(layout=ipywidgets.Layout(width="100%", height="28px"))
+        self._note.layout.width, self._note.layout.display = "100%", "none"
+        self._note.observe(self._answered, "value")
+        place = ipywidgets.VBox(
+            [self._progress, self._note],
+            layout=ipywidgets.Layout(width=PLACE_WIDTH, max_width="100%", height="32px", overflow="hidden"),
+        )
+        place.add_class("lrw-place")
         self.sweep.on_click(self._sweep)
         self.pause.on_click(lambda _button: self._on_pause(not self._paused))
         self.stop.on_click(lambda _button: on_stop())
-        head = wrapped([self._title, self._progress])
+        head = wrapped([self._title, place])
         head.layout.justify_content = "space-between"
         fields = (self.start_lr.view, self.end_lr.view, self.steps.view, self.mode)
         row = wrapped([self.sweep, self.pause, self.stop, *fields])
-        self.view = ipywidgets.VBox([head, row, self._note, page_help()])
+        row.layout.grid_gap = "2px 0"  # so that all of it has room in one line of most pages
+        self.view = ipywidgets.VBox([hidden(STYLE), head, row, page_help()])
 
     def render(self, state: "LRState") -> None:
         """Show the state."""
@@ -92,6 +107,9 @@ class Toolbar:
         if state.config is not self._config:
             self._config = state.config
             self._show_range(state.config)
+        if state.phase != self._phase:
+            self._phase = state.phase
+            put(self._note, value="")  # progress has its place again
         idle, self._paused = state.phase == "idle", state.paused
         put(self.sweep, disabled=not idle)
         put(
@@ -113,6 +131,10 @@ class Toolbar:
         self.end_lr.show_lr(config.end_lr)
         self.steps.show(config.num_steps, str(config.num_steps))
         put(self.mode, value=config.mode)
+
+    def _answered(self, change: Any) -> None:
+        put(self._note.layout, display=None if change["new"] else "none")
+        put(self._progress.layout, display="none" if change["new"] else None)
 
     def _sweep(self, _button: Any) -> None:
         start, end, steps = self.start_lr.value, self.end_lr.value, self.steps.value

@@ -53,7 +53,7 @@ def test_a_row_tells_name_size_layers_and_lr() -> None:
     assert [field.view.value for field in table.fields] == ["3e-5", "0.0003", "0.003"]
     assert [row.name.view.value for row in table.rows] == list(NAMES)
     said = texts_of(table.view)
-    assert "9\u2009408 in 1 layer<" in said
+    assert "9\u2009408<span class='lrw-wide'> in 1 layer<" in said
     assert all(f"<div>{name}.0</div>" in said for name in NAMES)
 
 

@@ -1,8 +1,10 @@
 """The toolbar: what it shows of a state, and what it tells of a user."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
+import ipywidgets
 import pytest
 
 from lrwidget.engine.sweep import SweepConfig
@@ -20,6 +22,12 @@ class Bar(Toolbar):
             on_stop=lambda: self.told.append("stop"),
             on_pause=lambda pause: self.told.append(pause),
         )
+
+
+def every_widget(view: Any) -> Iterator[Any]:
+    yield view
+    for child in getattr(view, "children", ()):
+        yield from every_widget(child)
 
 
 @pytest.fixture
@@ -111,9 +119,23 @@ def test_what_progress_does_not_know_yet_it_does_not_tell(bar: Bar) -> None:
 
 
 def test_progress_has_its_place_before_there_is_any(bar: Bar) -> None:
-    before = bar.view.get_state(), [child.layout.get_state() for child in bar.view.children[0].children]
+    def layouts() -> list[object]:
+        boxes = [widget for widget in every_widget(bar.view) if isinstance(widget, ipywidgets.Box)]
+        return [(box.get_state(), box.layout.get_state()) for box in boxes]
+
+    before = layouts()
     bar.render(a_state(phase=Phase.SWEEPING, progress=PROGRESS))
-    assert before == (bar.view.get_state(), [child.layout.get_state() for child in bar.view.children[0].children])
+    assert before == layouts()
+
+
+def test_an_answer_stands_where_progress_does_and_a_sweep_takes_it_away(bar: Bar) -> None:
+    type_into(bar.steps, "1.5")
+    note = next(widget for widget in every_widget(bar.view) if "whole number" in getattr(widget, "value", ""))
+    place = next(box for box in every_widget(bar.view) if note in getattr(box, "children", ()))
+    progress = next(child for child in place.children if child is not note)
+    assert (note.layout.display, progress.layout.display) == (None, "none")
+    bar.render(a_state(phase=Phase.SWEEPING, progress=PROGRESS))
+    assert (note.value, note.layout.display, progress.layout.display) == ("", "none", None)
 
 
 def test_every_control_has_a_hint(bar: Bar) -> None:
