@@ -181,8 +181,16 @@ def _by_name(names: Names, layers: Sequence[Layer]) -> dict[str, tuple[Layer, ..
             homeless.append(layer.path)
     known = ", ".join(layer.path for layer in layers[:8]) + (", …" if len(layers) > 8 else "")
     for entry, group in zip(entries, groups, strict=True):
-        if not group:
-            raise InputError(f"Got {entry} as the layers of a group, which no layer is called; there are {known}.")
+        if group:
+            continue
+        if any(is_inside(layer.path, name) for layer in layers for name in entry if isinstance(name, str)):
+            raise InputError(
+                f"Got {entry} as the layers of a group, all of which are in another group by a name as long or longer; "
+                "expected every name once."
+            )
+        if entry == [...]:
+            raise InputError(f"Got {names!r}, which leaves no layer for `...`; expected a rest. Take it out.")
+        raise InputError(f"Got {entry} as the layers of a group, which no layer is called; there are {known}.")
     if homeless:
         raise InputError(
             f"Got names that leave out {', '.join(homeless[:4])}{' and more' if len(homeless) > 4 else ''}; expected "

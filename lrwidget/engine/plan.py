@@ -5,9 +5,9 @@
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -28,7 +28,7 @@ from lrwidget.engine.cycle import (
     resolve_lrs,
     whole,
 )
-from lrwidget.engine.errors import InputError, InputTypeError, RecordError, known_options
+from lrwidget.engine.errors import InputError, InputTypeError, RecordError, known_options, unknown_option
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,6 +38,12 @@ if TYPE_CHECKING:
     from lrwidget.engine.protocols import OptimizerLike
 
 __all__ = ["PRESETS", "Cycle", "Pick", "Plan", "Shape", "fine_tune_plan", "one_cycle", "resolve_lrs"]
+
+
+Groups: TypeAlias = "OptimizerLike | Sequence[OptimizerLike] | int | Sequence[str]"
+
+NO_GROUPS = """Got a {kind} as groups; expected the optimizer, a list of several, the number of param groups, or their
+names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +201,10 @@ class Plan:
         """
         from lrwidget.engine.program import StepSource, program
 
+        known = [field.name for field in fields(StepSource)]
+        for name in how:
+            if name not in known:
+                unknown_option("plan.code()", name, known)
         return program(self, StepSource(**how))
 
     def plot(self) -> "Figure":
@@ -215,6 +225,9 @@ class Plan:
             InputError: a key that is unknown or missing, or a value that no plan can have.
         """
         held = exactly(data, cls)
+        for name, of_what in (("names", "texts"), ("cycles", "cycles")):
+            if not isinstance(held[name], list | tuple):
+                raise RecordError(f"Got {name}={held[name]!r} in a plan; expected a list of {of_what}.")
         return cls(names=held["names"], cycles=tuple(Cycle.from_dict(cycle) for cycle in held["cycles"]))
 
     def save(self, path: str | Path) -> None:
@@ -242,7 +255,7 @@ class Plan:
 def one_cycle(
     max_lr: Pick,
     total_steps: int,
-    groups: "OptimizerLike | int | Sequence[str]",
+    groups: Groups,
     *,
     preset: str = "torch",
     freeze_steps: int = 0,
@@ -260,7 +273,7 @@ def one_cycle(
     Args:
         max_lr: highest LR: one for all groups, `slice(lo, hi)`, `slice(hi)`, or one per group; see `resolve_lrs`.
         total_steps: optimizer steps in all, 1 or more; epochs times batches, divided by what is accumulated.
-        groups: the optimizer (only counted and named here), the number of groups, or their names.
+        groups: the optimizer, or a list of several (only counted and named here), the number of groups, or their names.
         preset: a name in `PRESETS`, which gives the defaults of the keywords below; `"torch"`, because its code is
             the few lines everyone knows.
         freeze_steps: of the steps, how many come first in a cycle of their own at the same LRs, with all groups
@@ -331,7 +344,7 @@ def fine_tune_plan(
     base_lr: float,
     steps: int,
     freeze_steps: int,
-    groups: "OptimizerLike | int | Sequence[str]",
+    groups: Groups,
     *,
     lr_mult: float = 100.0,
     train_norms: bool = True,
@@ -347,7 +360,7 @@ def fine_tune_plan(
         base_lr: LR of the last group while the others are frozen; fastai's default is 2e-3.
         steps: optimizer steps after unfreezing, 1 or more.
         freeze_steps: optimizer steps before, 0 or more; 0 leaves the frozen cycle out, and `base_lr` is halved still.
-        groups: the optimizer, the number of groups, or their names.
+        groups: the optimizer, or a list of several, the number of groups, or their names.
         lr_mult: how many times slower the first group is than the last after unfreezing.
         train_norms: the norm layers of the frozen groups train on meanwhile; default True, as in fastai.
         pct_start: share of `steps` that warms up.
@@ -404,15 +417,24 @@ def _flags(frozen: Sequence[bool] | None, names: Sequence[str]) -> tuple[bool, .
     return tuple(map(bool, flags))
 
 
-def _names(groups: "OptimizerLike | int | Sequence[str]") -> tuple[str, ...]:
-    if hasattr(groups, "param_groups"):
+def _names(groups: Groups) -> tuple[str, ...]:
+    optimizers = tuple(groups) if isinstance(groups, list | tuple) else (groups,)
+    if optimizers and all(isinstance(getattr(one, "param_groups", None), list) for one in optimizers):
         from lrwidget.engine.groups import describe
 
-        return tuple(group.name for group in describe(None, [groups]))
-    if isinstance(groups, Iterable) and not isinstance(groups, str):
-        names = tuple(str(name) for name in groups)
-        if not names:
+        return tuple(group.name for group in describe(None, optimizers))
+    if isinstance(groups, Iterable) and not isinstance(groups, str | bytes):
+        entries = tuple(groups)
+        names = tuple(name for name in entries if isinstance(name, str))
+        if not entries:
             raise InputError("Got no group names; expected one per param group of the optimizer.")
+        if len(names) < len(entries):
+            kinds = ", ".join(dict.fromkeys(type(entry).__name__ for entry in entries))
+            raise InputTypeError(NO_GROUPS.format(kind=f"{type(groups).__name__} of {kinds}"))
         return names
-    n_groups = whole(groups, "groups")
+    try:
+        n_groups = whole(groups, "groups")
+    except InputTypeError:
+        shown = f" ({groups!r})" if isinstance(groups, str | float | bool) else ""
+        raise InputTypeError(NO_GROUPS.format(kind=f"{type(groups).__name__}{shown}")) from None
     return ("all layers",) if n_groups == 1 else tuple(f"group {i}" for i in range(n_groups))

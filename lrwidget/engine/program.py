@@ -4,7 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from lrwidget.engine.cycle import Cycle
+from lrwidget.engine.cycle import Cycle, keep, one_of, whole
+from lrwidget.engine.errors import InputError
+from lrwidget.engine.plain import is_number, plain
 
 if TYPE_CHECKING:
     from lrwidget.engine.plan import Plan
@@ -84,6 +86,13 @@ SET_MOMENTUM = """\
             group["momentum"] = momentum
 """
 
+WANTED = {
+    "loss_fn": "model, loss_fn, train_dl (yields inputs, targets)",
+    "loss_step": "model, loss_step (model, batch -> loss), train_dl",
+    "train_step": "train_step (batch -> loss; one whole step), train_dl",
+}
+"""What must be there for each way to take a step."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepSource:
@@ -104,6 +113,17 @@ class StepSource:
     accumulate: int = 1
     clip_grad_norm: float | None = None
 
+    def __post_init__(self) -> None:
+        one_of(self.step, "step", tuple(WANTED))
+        if self.amp not in (None, "fp16", "bf16"):
+            raise InputError(f'Got amp={self.amp!r}; expected None, "fp16" or "bf16".')
+        for name in ("n_optimizers", "accumulate"):
+            keep(self, name, whole(getattr(self, name), name))
+        clip = plain(self.clip_grad_norm)
+        if clip is not None and not (is_number(clip) and clip > 0):
+            raise InputError(f"Got clip_grad_norm={clip!r}; expected a number above 0, or None.")
+        keep(self, "clip_grad_norm", clip)
+
     @property
     def batch(self) -> str:
         """What the loader yields, as it is taken apart."""
@@ -111,15 +131,10 @@ class StepSource:
 
     def yours(self, names: Sequence[str]) -> str:
         """The comment that says what must be there."""
-        what = {
-            "loss_fn": "model, loss_fn, train_dl (yields inputs, targets)",
-            "loss_step": "model, loss_step (model, batch -> loss), train_dl",
-            "train_step": "train_step (batch -> loss; one whole step), train_dl",
-        }
         # A name may hold a line break; in a comment it must not.
         groups = ", ".join(" ".join(name.split()) for name in names)
         held = "optimizer" if self.n_optimizers == 1 else f"optimizers (a list of {self.n_optimizers})"
-        return f"# Yours: {what[self.step]}, and {held} with the param groups: {groups}.\n"
+        return f"# Yours: {WANTED[self.step]}, and {held} with the param groups: {groups}.\n"
 
     def setting(self) -> str:
         """Lines before the loop."""

@@ -24,6 +24,9 @@ AMP_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 NO_GRADIENT = """Got a loss ({dtype}) that no gradient can flow from; expected one computed from the model's output.
 Is it detached, computed under torch.no_grad(), an integer, or are all parameters frozen?"""
 
+SPARSE = """Got clip_grad_norm={limit} and sparse gradients, as nn.Embedding(sparse=True) makes them for SparseAdam;
+expected dense ones: torch cannot take the norm of others. Make the embedding with sparse=False, or do not clip."""
+
 
 class StepResult(NamedTuple):
     """What one step came to.
@@ -178,7 +181,12 @@ class EngineStep:
     def _clip_gradients(self) -> None:
         if self._clip is not None:
             parameters = [p for o in self._optimizers for group in o.param_groups for p in group["params"]]
-            nn.utils.clip_grad_norm_(parameters, self._clip)
+            try:
+                nn.utils.clip_grad_norm_(parameters, self._clip)
+            except (NotImplementedError, RuntimeError) as error:
+                if any(p.grad is not None and p.grad.layout != torch.strided for p in parameters):
+                    raise InputError(SPARSE.format(limit=self._clip)) from error
+                raise
 
 
 class UserStep:

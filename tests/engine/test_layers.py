@@ -522,3 +522,17 @@ def test_regrouping_a_copy_leaves_the_original() -> None:
         regroup(twin, layer_groups(model, 2))
     assert not changes(before, of_everything(model, optimizer))
     assert F is not None
+
+
+@pytest.mark.parametrize(
+    ("by", "told"),
+    [
+        (["0", "0", ...], r"^Got \['0'\] as the layers of a group, all of which are in another group"),
+        (["0", "2", "4", ...], r"leaves no layer for `...`; expected a rest"),
+        (["0", "9", ...], r"^Got \['9'\] as the layers of a group, which no layer is called"),
+    ],
+)
+def test_a_group_that_gets_no_layer_is_told_why(by: Any, told: str) -> None:
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2))
+    with pytest.raises(InputError, match=told):
+        layer_groups(model, by=by)

@@ -1,11 +1,13 @@
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from lrwidget.engine.cycle import Shape
@@ -485,3 +487,33 @@ def test_a_plan_read_back_from_json_is_the_same(
 
 def test_every_preset_is_a_complete_shape() -> None:
     assert all(type(shape) is Shape for shape in PRESETS.values())
+
+
+# What a plan is for ---------------------------------------------------------------------------------------------------
+
+
+def test_several_optimizers_count_with_all_their_groups_in_order() -> None:
+    first = torch.optim.SGD([{"params": nn.Linear(2, 2).parameters(), "name": "body"}], lr=0.1)
+    second = torch.optim.Adam([{"params": nn.Linear(2, 2).parameters(), "name": name} for name in ("neck", "head")])
+    assert one_cycle(0.1, 10, [first, second]).names == ("body", "neck", "head")
+    assert fine_tune_plan(0.1, 10, 2, (first, second)).n_groups == 3
+
+
+@pytest.mark.parametrize(
+    ("groups", "told"),
+    [
+        (nn.Sequential(nn.Linear(2, 2)), "a Sequential of Linear as groups; expected the optimizer"),
+        (nn.Linear(2, 2), "a Linear as groups; expected the optimizer, a list of several"),
+        ([1, 2], "a list of int as groups; expected the optimizer"),
+        ("body", r"a str \('body'\) as groups; expected the optimizer"),
+    ],
+)
+def test_what_is_neither_optimizers_nor_names_nor_a_number_is_refused(groups: Any, told: str) -> None:
+    with pytest.raises(InputTypeError, match=f"^Got {told}"):
+        one_cycle(0.1, 10, groups)
+
+
+@pytest.mark.parametrize("changes", [{"cycles": 5}, {"names": 5}, {"cycles": None}, {"cycles": [5]}])
+def test_a_record_whose_parts_are_no_lists_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(RecordError, match=r"^Got .*; expected"):
+        Plan.from_dict(one_cycle(0.1, 10, 2).to_dict() | changes)

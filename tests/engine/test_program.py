@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from lrwidget.engine.errors import LRWidgetError
 from lrwidget.engine.fit import fit
 from lrwidget.engine.plan import Plan, one_cycle
 
@@ -143,3 +144,20 @@ def test_a_step_that_the_scaler_skips_does_not_advance_the_printed_schedule() ->
     optimizer.register_step_pre_hook(lambda o, *_: seen.append([group["lr"] for group in o.param_groups]))
     run(plan.code(amp="fp16"), model, optimizer, loss_fn=lambda output, target: 30 * F.cross_entropy(output, target))
     assert seen == plan.lr_at(range(plan.total_steps)).tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"amp": "int8"}, r"^Got amp='int8'; expected None, \"fp16\" or \"bf16\""),
+        ({"accumulate": 0}, r"^Got accumulate=0; expected 1 or more"),
+        ({"accumulate": 1.5}, r"^Got accumulate=1.5; expected a whole number"),
+        ({"n_optimizers": 0}, r"^Got n_optimizers=0; expected 1 or more"),
+        ({"clip_grad_norm": -1}, r"^Got clip_grad_norm=-1; expected a number above 0, or None"),
+        ({"step": "x"}, r"^Got step='x'; expected one of 'loss_fn', 'loss_step', 'train_step'"),
+        ({"clip": 1.0}, r"^Got the option 'clip'; plan.code\(\) takes accumulate, amp, clip_grad_norm"),
+    ],
+)
+def test_an_option_that_no_program_can_have_is_refused(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(LRWidgetError, match=told):
+        one_cycle(0.1, 10, 1).code(**options)

@@ -13,6 +13,7 @@ from lrwidget.engine.batches import Batches
 from lrwidget.engine.errors import InputError, LossError
 from lrwidget.engine.loop import Loop
 from lrwidget.engine.step import needs_closure
+from lrwidget.engine.sweep import range_test
 from tests.engine.zoo import OPTIMIZERS, classification, loader, make_optimizer, net
 
 
@@ -252,3 +253,12 @@ def test_a_loss_with_parameters_of_its_own_trains_them() -> None:
     loop = Loop(model, optimizer, loader(), loss_fn)
     loop.stepper()(loop.batches())
     assert loss_fn.scale.item() != 1.0
+
+
+def test_sparse_gradients_cannot_be_clipped_and_the_error_says_so() -> None:
+    model = nn.Sequential(nn.EmbeddingBag(9, 3, sparse=True))
+    optimizer = torch.optim.SparseAdam(model.parameters(), lr=0.1)
+    batches = [(torch.randint(9, (4, 2)), torch.randint(3, (4,)))]
+    assert len(range_test(model, optimizer, batches, F.cross_entropy, num_steps=3)) == 3
+    with pytest.raises(InputError, match=r"^Got clip_grad_norm=1.0 and sparse gradients"):
+        range_test(model, optimizer, batches, F.cross_entropy, num_steps=3, clip_grad_norm=1.0)
