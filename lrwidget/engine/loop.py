@@ -60,7 +60,8 @@ class Loop:
         also: further things a step changes, given back after a sweep: weight averages, a discriminator, a scheduler.
         metrics: `{"accuracy": fn(output, target)}`, averaged over the validation set.
         names: one per param group, instead of those found in the model.
-        set_lrs: writes one LR per group, for optimizers that have no `param_groups`.
+        set_lrs: writes one LR per group, for optimizers that have no `param_groups`. What it refers to and can write
+            them into (a list, an attribute, a global) is given back after a sweep; see `written.py`.
 
     Raises:
         InputTypeError: an argument of the wrong kind.

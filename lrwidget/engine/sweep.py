@@ -362,7 +362,7 @@ def range_test(
         clip_grad_norm: the largest total gradient norm.
         also: more things a step changes, to be given back.
         names: one per param group.
-        set_lrs: writes the LRs of an optimizer without `param_groups`.
+        set_lrs: writes the LRs of an optimizer without `param_groups`; what it writes them into is given back.
         snapshot: device for the copies of weights and optimizer state; default None, beside the originals.
         verify: compare everything with what it was after giving it back; `curve.given_back` then says True.
 
