@@ -3,6 +3,7 @@
 import functools
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from lrwidget.engine.errors import GiveBackError, InputError
-from lrwidget.engine.fit import fit
+from lrwidget.engine.fit import fit, resume
 from lrwidget.engine.plan import one_cycle
 from lrwidget.engine.preserve import preserved
 from lrwidget.engine.sweep import range_test
@@ -262,3 +263,38 @@ def test_groups_that_nothing_tells_the_parameters_of_cannot_be_frozen() -> None:
 def test_nothing_that_would_move_the_weights_is_told() -> None:
     with pytest.raises(InputError, match=r"(?s)^Got set_lrs without train_step.*expected\s+train_step=lambda batch"):
         range_test(nn.Linear(6, 3), None, loader(), F.cross_entropy, set_lrs=lambda lrs: None)
+
+
+class Layered(nn.Module):
+    """The same, as a module whose weights a checkpoint can hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.zeros(6, 3)), nn.Parameter(torch.zeros(3))
+        self.rates: tuple[float, ...] = (0.1, 0.1)
+
+    step = Classifier.step
+    set_lrs = Classifier.set_lrs
+
+
+def test_a_run_without_an_optimizer_goes_on_from_a_checkpoint(tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    batches, plan = list(loader()), one_cycle([0.1, 0.5], 12, 2)
+    whole, cut, rest = Layered(), Layered(), Layered()
+    fit(whole, None, batches, None, plan, train_step=whole.step, set_lrs=whole.set_lrs)
+    asked: list[None] = []
+    fit(
+        cut,
+        None,
+        batches,
+        None,
+        plan,
+        train_step=cut.step,
+        set_lrs=cut.set_lrs,
+        checkpoint_dir=tmp_path,
+        checkpoint_every=2,
+        should_stop=lambda: asked.append(None) or len(asked) > 6,  # type: ignore[func-returns-value]
+    )
+    history = resume(tmp_path, rest, None, batches, train_step=rest.step, set_lrs=rest.set_lrs)
+    assert len(history) == 12
+    assert torch.equal(rest.weight, whole.weight)
