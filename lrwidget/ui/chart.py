@@ -40,9 +40,9 @@ STYLE = f"""<style>
 .lrw-chart .axis[text-anchor=start] > .domain {{ clip-path: inset(-1px 4px -1px -1px); }}
 .lrw-advice td, .lrw-advice th {{ padding: 1px 10px 1px 0; text-align: left; vertical-align: top; }}
 .lrw-advice summary {{ cursor: pointer; }}
-.lrw-words {{ container-type: inline-size; width: 100%; }}
+.lrw-words {{ container-type: inline-size; }}
 .lrw-words .widget-html-content {{ line-height: 20px; }}
-.lrw-words .widget-html-content > div {{ min-height: clamp(60px, 169px - 15cqw, 120px); }}
+.lrw-words .widget-html-content > div {{ min-height: clamp(60px, 196px - 16cqw, 120px); }}
 </style>"""
 
 DECADES = 8.0

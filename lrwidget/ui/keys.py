@@ -1,4 +1,4 @@
-"""What the page itself does for fields and buttons: arrow keys step an LR by 5 %, and all have a hint and a name.
+"""What the page itself does for fields and buttons: hints and names, steps of an LR by arrow keys, and the focus.
 
 Text fields of ipywidgets tell of no key. The page steps and enters the new LR as a user would who types it: the kernel
 gets LRs, not steps, and one that is overtaken by the next does no harm.
@@ -17,6 +17,9 @@ STEP = 1.05
 
 # Labels lend their hints to their fields. Fields without a label are named by their hints, which browsers do not do
 # by themselves where the label is there and empty; an icon is no part of a button's name.
+# To JupyterLab a letter is a command wherever no text is edited: D, D deletes cells. Letters typed in a widget are kept
+# from it, which listens at the document, by a listener before that. And a page takes the focus away from a button that
+# is disabled, as Sweep is when it was pressed: it goes on to another button of the row, or waits in the row for one.
 # One listener for all fields below a widget's root, before the fields see the key: they let none pass.
 # A field's text is rounded, its placeholder is exact, and what the kernel says may be behind. `run` is what the keys
 # have entered and the kernel has not yet said: while the text is still the last of it, or the placeholder one before,
@@ -42,6 +45,37 @@ LISTEN = """
     };
     name();
     new MutationObserver(name).observe(root, {subtree: true, childList: true, attributeFilter: ['title']});
+
+    if (!window.lrwLetters) {
+        window.lrwLetters = true;
+        window.addEventListener('keydown', event => {
+            const command = event.ctrlKey || event.altKey || event.metaKey || event.key.length > 1;
+            if (!command && event.target.closest?.('.lrwidget')) event.stopPropagation();
+        }, true);
+    }
+
+    let last = null, waits = null;
+    const hold = control => {
+        const row = control.closest('.widget-container') ?? root;
+        const free = [...row.querySelectorAll('button')].filter(button => !button.disabled);
+        const after = button => control.compareDocumentPosition(button) & Node.DOCUMENT_POSITION_FOLLOWING;
+        const next = free.find(after) ?? free[0];
+        if (!next) {
+            row.tabIndex = -1;
+            row.style.outline = 'none';
+        }
+        (next ?? row).focus({preventScroll: true});
+        waits = next ? null : row;
+    };
+    root.addEventListener('focusin', event => { last = event.target; });
+    root.addEventListener('focusout', () => { waits = null; });
+    new MutationObserver(records => {
+        for (const {target} of records) {
+            const at = document.activeElement;
+            if (!target.disabled && waits === at && waits?.contains(target)) target.focus({preventScroll: true});
+            if (target.disabled && target === last && (at === target || at === document.body)) hold(target);
+        }
+    }).observe(root, {subtree: true, attributeFilter: ['disabled']});
 
     const field = event => event.target.closest('.%(lr)s input');
     let run = null, typed = false;

@@ -45,7 +45,7 @@ def figure(axes: Sequence[Any], height: int, **traits: Any) -> Any:
     shown = bqplot.Figure(
         axes=list(axes),
         marks=[],
-        layout=ipywidgets.Layout(width="100%", height=f"{height}px"),
+        layout=ipywidgets.Layout(width="auto", height=f"{height}px"),
         **traits,
     )
     if shown.has_trait("display_toolbar"):  # bqplot 0.13

@@ -118,7 +118,7 @@ class RunControls:
         self._plan: Plan | None = None
         self._note = ipywidgets.HTML()
         self.epochs = self._field("epochs", read_epochs, "epochs", "95px")
-        self.steps = self._field("steps", read_run_steps, "steps", "115px")
+        self.steps = self._field("steps", read_run_steps, "run steps", "145px")
         self.freeze_epochs = self._field("freeze_epochs", read_freeze_epochs, "frozen", "95px")
         self.pct_start = self._field("pct_start", read_share, "warm-up", "115px")
         self.div = self._field("div", read_factor, "div", "85px")

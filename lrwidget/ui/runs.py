@@ -78,7 +78,7 @@ class RunChart:
         self.figure = figure([self._step_axis, self._loss_axis], 240, fig_margin={**MARGIN, "top": 8, "bottom": 44})
         self.figure.marks = [self._raw, self._train, self._valid, self._phases]
         # What is drawn and the names of the phases are written above the plot, where no curve can be.
-        self._names = ipywidgets.HTML(layout=ipywidgets.Layout(width="100%"))
+        self._names = ipywidgets.HTML()
         self._words = ipywidgets.HTML()
         self.restore = button("Best weights", "undo", "", "")
         self.restore.on_click(lambda _button: on_restore())

@@ -65,7 +65,7 @@ NUMBERS_STYLE = """<style>
 
 NO_PLAN = (
     "No schedule yet: the training loader does not tell its length, so nobody knows how many steps an epoch has. "
-    "Enter steps below, or call w.fine_tune(steps=500)."
+    "Enter run steps below, or call w.fine_tune(steps=500)."
 )
 
 DASHES = f"<span aria-hidden='true' style='color: {FAINT}'>&#9476;&#9476;</span>"
@@ -113,7 +113,7 @@ class SchedulePreview:
             fig_margin={**MARGIN, "top": 6, "bottom": 44},
         )
         self.figure.marks = [self._phases, self._momentum_line, *self._lr_lines, self._cursor]
-        self._phase_names = ipywidgets.HTML(layout=ipywidgets.Layout(width="100%"))
+        self._phase_names = ipywidgets.HTML()
         # Numbers are written above the plot, where no curve can be.
         self._numbers = ipywidgets.HTML(
             layout=ipywidgets.Layout(

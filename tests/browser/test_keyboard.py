@@ -24,6 +24,11 @@ FOCUSED = """() => {
     const at = document.activeElement, label = at.labels?.[0]?.textContent.trim();
     return label || (at.tagName === 'INPUT' ? at.title : at.textContent.trim() || at.title);
 }"""
+# A box with more in it than it shows can be scrolled, and stops the Tab key.
+SCROLLED = """root => [...root.querySelectorAll('.widget-container, .lrw-chart'), root]
+    .filter(box => box.scrollWidth > box.clientWidth && getComputedStyle(box).overflowX === 'auto')
+    .map(box => `${box.scrollWidth} px in ${box.clientWidth} px: `
+        + [...box.children].map(part => `${part.offsetLeft}+${part.offsetWidth} ${part.className}`).join(', '))"""
 CONTROLS = ("button", "checkbox", "combobox", "textbox", "DisclosureTriangle")
 """Roles, as Chromium calls them."""
 
@@ -256,6 +261,28 @@ def test_a_group_is_renamed_where_its_name_stands_and_keeps_its_row(widget: Widg
     expect(name).to_have_value("trunk")
     widget.enter(name, "body")
     expect(widget.markers[BODY].field).to_be_visible()
+
+
+def test_the_focus_stays_in_the_widget_when_a_pressed_button_is_disabled(widget: WidgetPage) -> None:
+    page, cells = widget.page, widget.notebook.page.locator(".jp-Notebook .jp-Cell")
+    before = cells.count()
+    widget.notebook.kernel_value("globals().update(pause=0.02)")
+    widget.enter(widget.field("steps"), "3000")
+    widget.button("Sweep").focus()
+    page.keyboard.press("Enter")
+    expect(widget.button("Pause")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(widget.button("Stop")).to_be_focused()
+    page.keyboard.press("Enter")
+    widget.wait_idle()
+    expect(widget.button("Sweep")).to_be_focused()
+    for letter in "bbdd":
+        page.keyboard.press(letter)
+    assert cells.count() == before
+
+
+def test_nothing_but_controls_and_named_parts_is_a_stop_of_the_tab_key(widget: WidgetPage) -> None:
+    assert widget.root.evaluate(SCROLLED) == []
 
 
 def test_pause_holds_a_sweep_and_resume_goes_on_where_it_waits(widget: WidgetPage) -> None:
