@@ -70,7 +70,7 @@ MOMENTUM = re.compile(r"(?P<one>[\d.]+)\s*(?:-|–|to|,|\s)\s*(?P<other>[\d.]+)"
 
 PROGRAM = (
     "max-height: 24em; overflow: auto; user-select: all; padding: 8px; margin: 4px 0; line-height: 1.4; "
-    "white-space: pre; overflow-wrap: normal; "
+    "white-space: pre; overflow-wrap: normal; width: 0; min-width: 100%; box-sizing: border-box; "
     "background: var(--jp-layout-color2, #f0f0f0)"
 )
 

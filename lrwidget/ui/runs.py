@@ -81,6 +81,7 @@ class RunChart:
         self._names = ipywidgets.HTML()
         self._words = ipywidgets.HTML()
         self.restore = button("Best weights", "undo", "", "")
+        self.restore.layout.align_self = "flex-start"
         self.restore.on_click(lambda _button: on_restore())
         # The figure joins when there is a run: bqplot measures a hidden figure as having no size.
         self.view = ipywidgets.VBox([])
@@ -95,7 +96,7 @@ class RunChart:
             self._draw(history)
         self._history = history
         put(self._words, value=ending(state.run_message) + epochs_table(history))
-        best = worth_restoring(history)
+        best = worth_restoring(history) if state.phase != "training" else None
         put(
             self.restore,
             disabled=state.phase != "idle",
@@ -158,8 +159,9 @@ TABLE_STYLE = """<style>
   padding: 2px 0 2px 24px; text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums;
 }
 .lrw-table th:first-child, .lrw-table td:first-child { padding-left: 0; }
-.lrw-table thead { position: sticky; top: 0; background: var(--jp-layout-color0, white); }
-.lrw-table thead td { border-bottom: 1px solid var(--jp-border-color2, #dddddd); }
+.lrw-table thead { position: sticky; top: 0; background: var(--jp-layout-color0, white);
+  box-shadow: 0 1px var(--jp-border-color2, #dddddd); }
+.lrw-table tbody tr:first-child td { padding-top: 4px; }
 </style>"""
 
 

@@ -156,6 +156,8 @@ def test_the_best_weights_wait_while_something_runs(chart: RunChart) -> None:
     history = replace(a_history(epochs=3), stop_reason=StopReason.FINISHED)
     chart.render(a_state(history=history, phase=Phase.SWEEPING))
     assert chart.restore.disabled
+    chart.render(a_state(history=history, phase=Phase.TRAINING))
+    assert chart.restore not in chart.view.children
 
 
 def test_names_of_metrics_are_escaped(chart: RunChart) -> None:
