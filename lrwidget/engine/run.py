@@ -1,6 +1,7 @@
 """A run: a training of a loop under a plan, step by step, and everything that is kept of it on the way."""
 
 import copy
+import inspect
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -191,7 +192,7 @@ class Run:
         expect_workers([loop.train_dl, loop.valid_dl])
         try:
             with (
-                claimed.shield(Run._put_back),
+                claimed.shield(Run._put_back, inspect.unwrap(groups.frozen), inspect.unwrap(training_mode)),
                 claimed((loop.model, *loop.optimizers), "run"),
             ):
                 self._own = loop.lrs(), loop.momenta()
