@@ -104,6 +104,7 @@ def test_a_kept_sweep_can_be_chosen_renamed_and_removed(widget: WidgetPage) -> N
     widget.root.get_by_role("radio").first.check()
     assert notebook.kernel_value("[w.state.chosen, len(w.curve) <= 100, w.curve.num_steps]") == [0, True, 100]
     widget.enter(names.first, "<b>first</b>")
+    expect(widget.root.get_by_role("button", name="Remove <b>first</b>")).to_have_count(1)  # the kernel has it
     assert notebook.kernel_value("w.sweeps[0].name") == "<b>first</b>"
     expect(widget.chart).not_to_contain_text("first")  # the chosen one needs no name in the chart
     widget.root.get_by_role("radio").nth(1).check()
