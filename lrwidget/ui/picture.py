@@ -80,7 +80,7 @@ class Picture:
         return self._cell is not None and self._cell == execution()
 
     def outdated(self, change: Any = None) -> None:
-        """Draw again: when a job is over or a cell asks at once, else a moment after the last of a drag's many changes."""
+        """Draw again: when a job is over or a cell asks at once, else when a dragging hand rests a moment."""
         if not self._displays:
             return
         if change is not None and change["name"] == "lrs" and not in_cell():

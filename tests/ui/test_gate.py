@@ -15,7 +15,9 @@ def kernels_own(*_: Any) -> str:
 
 def a_kernel() -> Any:
     """All that the gate of a kernel without waiting cells looks at."""
-    return SimpleNamespace(get_parent=lambda channel: {}, shell_handlers={"execute_request": kernels_own, "comm_msg": print})
+    return SimpleNamespace(
+        get_parent=lambda channel: {}, shell_handlers={"execute_request": kernels_own, "comm_msg": print}
+    )
 
 
 def a_job() -> Job[None]:
