@@ -422,9 +422,12 @@ class Session:
         finally:
             turn.give_back(job)
         epoch = job.wait()
-        if epoch is not None:
-            with self._lock:
-                self.state.message = f"The model has the weights of epoch {epoch.epoch} again."
+        with self._lock:
+            self.state.message = (
+                "No weights were kept; fine_tune(keep_best=True) keeps them."
+                if epoch is None
+                else f"The model has the weights of epoch {epoch.epoch} again."
+            )
         return epoch
 
     def let_go(self, instead: Any) -> None:
@@ -702,7 +705,7 @@ def _summary(history: History) -> str:
         return history.note
     measured = ", ".join([f"validation loss {last.valid_loss:.4g}"] + [f"{k} {v:.4g}" for k, v in last.metrics.items()])
     return f"{history.note} At the end: {measured}." + (
-        f" Epoch {best.epoch} was better; w.restore_best() returns to it."
+        f" Epoch {best.epoch} was better; Best weights, or w.restore_best(), returns to it."
         if best is not None and best is not last
         else ""
     )

@@ -131,8 +131,10 @@ class Plan:
         >>> fine_tune_plan(1e-3, 100, 10, 2).boundaries()
         ((0.0, 'frozen: warm-up'), (10.0, 'warm-up'), (40.0, 'anneal'))
         """
+        # What stands still from beginning to end is no phase of its own.
+        still = tuple(all(frozen) for frozen in zip(*(cycle.frozen or (False,) for cycle in self.cycles), strict=False))
         return tuple(
-            (first + begin, f"frozen: {name}" if any(cycle.frozen) else name)
+            (first + begin, f"frozen: {name}" if any(cycle.frozen) and cycle.frozen != still else name)
             for first, cycle in self.starts()
             for begin, name in cycle.phase_begins()
         )

@@ -143,8 +143,8 @@ class LRWidget:
             self._toolbar,
             self._chart,
             self._picks,
-            self._sweeps,
             groups,
+            self._sweeps,  # it grows when a sweep ends, under no hand that is on its way to a field
             SchedulePreview(),
             self._controls,
             self._runs,

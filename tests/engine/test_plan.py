@@ -517,3 +517,11 @@ def test_what_is_neither_optimizers_nor_names_nor_a_number_is_refused(groups: An
 def test_a_record_whose_parts_are_no_lists_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(RecordError, match=r"^Got .*; expected"):
         Plan.from_dict(one_cycle(0.1, 10, 2).to_dict() | changes)
+
+
+def test_groups_that_stand_still_all_through_are_no_phase() -> None:
+    both = one_cycle(1e-3, 100, ["stem", "body", "head"], freeze_steps=20, frozen=[True, False, False])
+    assert [name for _, name in both.boundaries()][-2:] == ["warm-up", "anneal"]
+    assert both.boundaries()[0][1] == "frozen: warm-up"
+    alone = one_cycle(1e-3, 100, ["stem", "head"], frozen=[True, False])
+    assert [name for _, name in alone.boundaries()] == ["warm-up", "anneal"]
