@@ -24,11 +24,13 @@ class Job(Generic[T]):
     Attributes:
         interrupted: whether it was the interrupt key that stopped it.
         seconds_paused: how long it has waited in pauses that are over.
+        told: whether what came of it has been shown, a moment before it is over.
     """
 
     def __init__(self, name: str, work: Callable[["Job[T]"], T]) -> None:
         self.name = name
         self.interrupted = False
+        self.told = False
         self._work = work
         self._lock = threading.Lock()
         self._callbacks: list[Callable[[], object]] = []

@@ -531,6 +531,7 @@ class Session:
             finally:
                 # In any case: what says for ever that it is busy cannot be used again.
                 turn.give_back(job)
+                job.told = True
                 self._show(phase=Phase.IDLE)
             if self.loop.look_again():  # the user's own code may have added some while it trained
                 self._show_groups()

@@ -98,6 +98,7 @@ class Gate:
             job.stop()
         # A waiting cell may start a job itself (its screen's Sweep button), hence the loop.
         while (job := self.job) is not None and job.running:
+            said = job.told  # then whoever sent this cell knows how it ended, and it need not be told in the cell
             try:
                 interrupted = await self._wait(job, ident, parent)
             except KeyboardInterrupt:
@@ -108,7 +109,7 @@ class Gate:
             # raised in it, and the cells queued behind it are not run.
             if interrupted:
                 parent = _with_code(parent, ABORTED.format(job=job.name))
-            elif job.error is not None:
+            elif job.error is not None and not said:
                 _failed[id(job)] = job
                 parent = _with_code(parent, FAILED.format(job=id(job), name=job.name))
         result = self._behind(stream, ident, parent)

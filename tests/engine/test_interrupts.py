@@ -347,16 +347,17 @@ def test_ctrl_c_at_any_line_of_a_sweep_gives_everything_back() -> None:
     model, optimizer, batches = small()
     total = events(lambda: sweep_small(model, optimizer, batches))
     before = of_everything(model, optimizer)
-    raised = 0
     for first in range(0, total, 23):
+        counted: list[int] = []
         try:
-            with pressing_at(frozenset({first}), []):
+            with pressing_at(frozenset({first}), counted):
                 sweep_small(model, optimizer, batches)
+            # What is cached by now may have made the sweep shorter than when its moments were counted.
+            assert counted[0] <= first, "a Ctrl-C was lost"
         except KeyboardInterrupt:
-            raised += 1
+            pass
         assert not changes(before, of_everything(model, optimizer)), first
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, first
-    assert raised == len(range(0, total, 23)), "a Ctrl-C was lost"
     sweep_small(model, optimizer, batches)  # nothing is left claimed
 
 
@@ -368,12 +369,13 @@ def test_a_handler_that_raises_at_any_line_of_a_sweep_gives_everything_back(
     total = events(lambda: sweep_small(model, optimizer, batches))
     before = of_everything(model, optimizer)
     for first in range(7, total, 53):
-        with (
-            handled(signum, handler),
-            pytest.raises((AlarmError, SystemExit)),
-            pressing_at(frozenset({first}), [], signum),
-        ):
-            sweep_small(model, optimizer, batches)
+        counted: list[int] = []
+        try:
+            with handled(signum, handler), pressing_at(frozenset({first}), counted, signum):
+                sweep_small(model, optimizer, batches)
+            assert counted[0] <= first, "a signal was lost"
+        except (AlarmError, SystemExit):
+            pass
         assert not changes(before, of_everything(model, optimizer)), first
     sweep_small(model, optimizer, batches)
 

@@ -132,8 +132,8 @@ def test_it_gives_the_widget_and_its_sweep_is_over_where_there_is_no_kernel(note
 
 
 def test_where_no_widget_can_be_shown_it_says_in_words_what_the_sweep_found_and_once(notebook: Notebook) -> None:
-    said = notebook.run("%lrfind model optimizer train_dl loss_fn --num-steps 20")
-    w = notebook["_"]
+    said = notebook.run("w = %lrfind model optimizer train_dl loss_fn --num-steps 20\nw")
+    w = notebook["w"]
     assert said.count("lrwidget: Sequential · AdamW · 1 group") == 1
     assert f"{w.curve.note} The model is as it was before." in said
     assert str(w.advice) in said
