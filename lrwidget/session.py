@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lrwidget.engine.batches import length
 from lrwidget.engine.curve import LossCurve, StopReason
-from lrwidget.engine.errors import BusyError, InputError, LRWidgetError, told, unknown_option
+from lrwidget.engine.errors import BusyError, InputError, LRWidgetError, in_one_line, told, unknown_option
 from lrwidget.engine.fit import Run, RunPoint, ignore, steps_per_epoch
-from lrwidget.engine.history import EpochPoint, History, smoother
+from lrwidget.engine.history import EpochPoint, History
 from lrwidget.engine.layers import layer_groups
 from lrwidget.engine.loop import Loop
 from lrwidget.engine.plan import Pick, Plan, one_cycle, resolve_lrs
+from lrwidget.engine.run import where
 from lrwidget.engine.suggest import Advice
 from lrwidget.engine.sweep import Sweep, SweepConfig, SweepPoint
 from lrwidget.engine.words import format_lr
@@ -422,12 +423,11 @@ class Session:
         finally:
             turn.give_back(job)
         epoch = job.wait()
-        with self._lock:
-            self.state.message = (
-                "No weights were kept; fine_tune(keep_best=True) keeps them."
-                if epoch is None
-                else f"The model has the weights of epoch {epoch.epoch} again."
-            )
+        if epoch is None:
+            message = "No weights were kept; fine_tune(keep_best=True) keeps them."
+        else:
+            message = f"The model has the weights of {where(epoch)} again."
+        self._show(message=message, failed=False, error="")
         return epoch
 
     def let_go(self, instead: Any) -> None:
@@ -489,12 +489,12 @@ class Session:
     ) -> History:
         self._run = run
         pace = Pace(run.plan.total_steps, self._clock, job)
-        tracker = smoother(run.plan.total_steps)
 
         def show(point: RunPoint) -> None:
-            smoothed = tracker.update(point.loss)
             if pace.due():
-                self._show(history=run.history(), progress=pace.progress(point.step + 1, smoothed, max(point.lrs)))
+                history = run.history()
+                smoothed = float(history.smoothed[-1])
+                self._show(history=history, progress=pace.progress(point.step + 1, smoothed, max(point.lrs)))
                 pace.shown()
             on_step(point)
 
@@ -719,7 +719,7 @@ def _failed(error: BaseException) -> dict[str, Any]:
 
 def _failure(error: BaseException) -> str:
     """What an error says, with the notes that lrwidget has added to it."""
-    text = " ".join(str(error).split()) if isinstance(error, LRWidgetError) else str(error)  # ours are wrapped
+    text = in_one_line(error) if isinstance(error, LRWidgetError) else str(error)
     said = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return "\n".join([said, *getattr(error, "__notes__", ())])
 

@@ -1255,3 +1255,17 @@ def test_what_ended_a_sweep_is_told_below_its_curve() -> None:
         session.sweep()
     assert "ZeroDivisionError: my own mistake" in session.state.sweep_message
     assert session.state.sweep_message.endswith("The model is as it was before.")
+
+
+def test_a_job_that_runs_has_not_ended_for_any_reason() -> None:
+    session = Session(a_learning_loop())
+    seen: list[Any] = []
+
+    def look(change: Any) -> None:
+        if change["new"] is not None and session.state.phase is not Phase.IDLE and len(change["new"]) in range(1, 5):
+            seen.append((change["new"].stop_reason, change["new"].note))
+
+    session.state.observe(look, ["curve", "history"])
+    session.sweep(num_steps=20)
+    session.fine_tune(steps=20)
+    assert len(seen) >= 2 and set(seen) == {(None, "")}

@@ -79,6 +79,11 @@ class GiveBackError(LRWidgetError, RuntimeError):
     """Something could not be given back as it was found."""
 
 
+def in_one_line(error: BaseException) -> str:
+    """What an error of lrwidget's says, which is wrapped for a terminal, for a screen that wraps by itself."""
+    return " ".join(str(error).split())
+
+
 def told(error: BaseException) -> list[str]:
     """An error as its reader needs it: where in their own code it came from, what it says, and its notes.
 

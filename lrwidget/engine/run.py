@@ -178,7 +178,7 @@ class Run:
             BusyError: another sweep or run has the model.
             Exception: whatever the user's own code raised; `history()` still returns what was done before.
         """
-        self._reason = StopReason.FAILED
+        self._reason = None
         started = time.perf_counter() - self._seconds
         loop = self._loop
         self._position = position = Position(loop.train_dl, self._users_own())
@@ -209,6 +209,7 @@ class Run:
         finally:
             self._seconds = time.perf_counter() - started
             total = self.plan.total_steps
+            self._reason = self._reason or StopReason.FAILED
             self._note = self._note or _ENDINGS[self._reason].format(step=len(self._losses), total=total)
         return self.history()
 
@@ -244,7 +245,7 @@ class Run:
             for tensor, kept in zip(self._weights(), self._best, strict=True):
                 tensor.copy_(kept)
         if self._reason is StopReason.NOT_FINITE or epoch.epoch != self._epochs[-1].epoch:
-            self._weights_note = RESTORED.format(where=_where(epoch))
+            self._weights_note = RESTORED.format(where=where(epoch))
         return epoch
 
     def _keep_loss(self, loss: float) -> None:
@@ -477,7 +478,7 @@ class Run:
         if self._reason is StopReason.FINISHED:
             self._checkpoint()
         if self._reason is StopReason.NOT_FINITE and self._best_epoch is not None:
-            self._weights_note += GOOD_WEIGHTS.format(where=_where(self._best_epoch))
+            self._weights_note += GOOD_WEIGHTS.format(where=where(self._best_epoch))
 
     def _put_back(self, batches: Batches) -> None:
         """End what was begun: the loader's workers, and the optimizer's own LRs and momenta again."""
@@ -608,7 +609,8 @@ def _kind_of(loss_fn: Any) -> str:
     return str(getattr(loss_fn, "__name__", type(loss_fn).__name__))
 
 
-def _where(epoch: EpochPoint) -> str:
+def where(epoch: EpochPoint) -> str:
+    """Of when the weights are that were kept, in words."""
     return f"epoch {epoch.epoch}" if epoch.epoch else "before the run"
 
 

@@ -165,7 +165,7 @@ class Sweep:
                 `curve()` still returns the points so far.
         """
         loop = self._loop
-        self._points, self._shares, self._given_back, self._reason = Rows(3), (), None, StopReason.FAILED
+        self._points, self._shares, self._given_back, self._reason = Rows(3), (), None, None
         self._looked = False
         started = time.perf_counter()
 
@@ -186,6 +186,8 @@ class Sweep:
         except KeyboardInterrupt:
             self._reason = StopReason.INTERRUPTED
             raise
+        finally:
+            self._reason = self._reason or StopReason.FAILED
         return self.curve()
 
     def curve(self) -> LossCurve:

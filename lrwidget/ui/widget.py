@@ -9,7 +9,7 @@ import ipywidgets
 import torch
 
 from lrwidget.engine.curve import LossCurve
-from lrwidget.engine.errors import LRWidgetError, known_options
+from lrwidget.engine.errors import LRWidgetError, in_one_line, known_options
 from lrwidget.engine.fit import RunPoint, ignore
 from lrwidget.engine.history import EpochPoint, History
 from lrwidget.engine.loop import Loop
@@ -17,6 +17,7 @@ from lrwidget.engine.plan import Pick, Plan
 from lrwidget.engine.protocols import Loader, LossFn, LossStep, Metric, OptimizerLike, TrainStep
 from lrwidget.engine.step import Amp
 from lrwidget.engine.suggest import Advice
+from lrwidget.engine.words import format_lr
 from lrwidget.session import Session
 from lrwidget.state import KeptSweep, LRState
 from lrwidget.ui import cells, kernel
@@ -169,7 +170,7 @@ class LRWidget:
         super().__setattr__(name, value)
 
     def __repr__(self) -> str:
-        lrs = ", ".join(f"{group.name} {lr:.2g}" for group, lr in zip(self.state.groups, self.lrs, strict=True))
+        lrs = ", ".join(f"{group.name} {format_lr(lr)}" for group, lr in zip(self.state.groups, self.lrs, strict=True))
         phase = "closed" if is_closed(self._session) else self.state.phase
         return f"<LRWidget {self.state.title}: {phase}; {lrs}>"
 
@@ -421,7 +422,7 @@ class LRWidget:
                 return act(*args)
             except LRWidgetError as error:
                 self.state.failed, self.state.error = True, ""
-                self.state.message = " ".join(str(error).split())
+                self.state.message = in_one_line(error)
                 return None
 
         return tell

@@ -215,7 +215,7 @@ def test_what_is_told_the_screen_is_escaped() -> None:
 
 def test_its_repr_says_what_it_is_for_and_what_is_picked() -> None:
     w = three_groups()
-    assert repr(w) == "<LRWidget Sequential · SGD · 3 groups: idle; 0 1e-05, 1 0.0001, 2 0.001>"
+    assert repr(w) == "<LRWidget Sequential · SGD · 3 groups: idle; 0 1e-5, 1 0.0001, 2 0.001>"
 
 
 def test_showing_it_in_a_script_says_it_in_words(capsys: pytest.CaptureFixture[str]) -> None:
