@@ -24,13 +24,13 @@ class Job(Generic[T]):
     Attributes:
         interrupted: whether it was the interrupt key that stopped it.
         seconds_paused: how long it has waited in pauses that are over.
-        told: whether what came of it has been shown, a moment before it is over.
+        told_at: when what came of it is shown, a moment before it is over, by `time.monotonic()`; None until then.
     """
 
     def __init__(self, name: str, work: Callable[["Job[T]"], T]) -> None:
         self.name = name
         self.interrupted = False
-        self.told = False
+        self.told_at: float | None = None
         self._work = work
         self._lock = threading.Lock()
         self._callbacks: list[Callable[[], object]] = []

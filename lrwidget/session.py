@@ -521,6 +521,7 @@ class Session:
 
     def _end(self, job: Job[Any], **changes: Any) -> None:
         """The last word of a job: its result and, after that and unthrottled, that the model is the user's again."""
+        job.told_at = time.monotonic()
         with self._lock:
             try:
                 self._show(**{**changes, "progress": None, "stopping": False, "paused": False})
@@ -531,7 +532,6 @@ class Session:
             finally:
                 # In any case: what says for ever that it is busy cannot be used again.
                 turn.give_back(job)
-                job.told = True
                 self._show(phase=Phase.IDLE)
             if self.loop.look_again():  # the user's own code may have added some while it trained
                 self._show_groups()

@@ -9,12 +9,17 @@ hands the request to the kernel's own. Waiting asynchronously leaves the kernel'
   that those by way of a subshell, which JupyterLab 4.4 and Notebook 7.4 use. Others wait, but an interrupt does not.
 - ipykernel 6: the kernel reads one message after the other, so the gate hands on comm messages that queue up behind
   the waiting cell by itself.
+
+A job that fails is told of in the first cell that was sent before anybody could see it fail, which may come when the
+job is over: a sweep that fails at its first step is faster than the next cell of a "Run All".
 """
 
 import asyncio
 import signal
 import threading
+import time
 from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from lrwidget.engine.errors import told
@@ -54,8 +59,11 @@ def raise_error(job: int) -> None:
 class Gate:
     """The gate of one kernel; it stands open, and leaves no trace in the kernel, while no job runs.
 
+    Behind a job that failed it stays until the next cell.
+
     Attributes:
-        job: the one that runs; None when none does, because it would keep its model as long as the kernel lives.
+        job: the one that runs, or has failed without a cell behind it yet; None when there is none, because it would
+            keep its model as long as the kernel lives.
     """
 
     def __init__(self, kernel: Any) -> None:
@@ -63,6 +71,8 @@ class Gate:
         self._lock = threading.Lock()
         self._closed = False
         self._cell = ""
+        self._sent: datetime | None = None
+        self._began = 0.0
         self._behind: Callable[..., Any] = kernel.shell_handlers["execute_request"]
         self.job: Job[Any] | None = None
 
@@ -71,25 +81,32 @@ class Gate:
         handlers = self._kernel.shell_handlers
         with self._lock:
             self.job = job
-            self._cell = _cell_of(self._kernel.get_parent("shell") or {})
+            starter = self._kernel.get_parent("shell") or {}
+            self._cell, self._sent, self._began = _cell_of(starter), _when_sent(starter), time.monotonic()
             if not self._closed:
                 self._behind = handlers["execute_request"]
                 handlers["execute_request"] = self._wait_then_execute
                 self._closed = True
-        job.when_over(self.open)
+        job.when_over(self._open_unless_it_failed)
+
+    def _open_unless_it_failed(self) -> None:
+        if (job := self.job) is None or job.error is None or self._sent is None or job.told_at is None:
+            self.open()
 
     def open(self) -> None:
         """Take the gate away, unless another job has started meanwhile; cells that wait in it still go through."""
         handlers = self._kernel.shell_handlers
         # Called on the thread of a job that ends, while the kernel's own thread may start the next one.
         with self._lock:
-            if not self._closed or (self.job is not None and self.job.running):
+            if self.job is not None and self.job.running:
+                return
+            self.job = None
+            if not self._closed:
                 return
             # Whoever has put a handler around ours since still calls it: then it stays, and lets all through.
             if handlers["execute_request"] == self._wait_then_execute:
                 handlers["execute_request"] = self._behind
                 self._closed = False
-            self.job = None
 
     async def _wait_then_execute(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         if (job := self.job) is not None and job.name == "sweep" and self._cell and self._cell == _cell_of(parent):
@@ -97,10 +114,11 @@ class Gate:
             # training is another matter: one press too many must not end it.
             job.stop()
         # A waiting cell may start a job itself (its screen's Sweep button), hence the loop.
-        while (job := self.job) is not None and job.running:
-            said = job.told  # then whoever sent this cell knows how it ended, and it need not be told in the cell
+        request = parent
+        while (job := self.job) is not None:
+            knew = self._sent_by_one_who_knew(job, parent)
             try:
-                interrupted = await self._wait(job, ident, parent)
+                interrupted = job.running and await self._wait(job, ident, parent)
             except KeyboardInterrupt:
                 # It came in the moment before or after the wait was listening. Let through, it would lose the cell.
                 job.stop(interrupted=True)
@@ -108,13 +126,27 @@ class Gate:
             # To its user a waiting cell looks like a running one, and ends as those do: an interrupt or an error is
             # raised in it, and the cells queued behind it are not run.
             if interrupted:
-                parent = _with_code(parent, ABORTED.format(job=job.name))
-            elif job.error is not None and not said:
+                request = _with_code(parent, ABORTED.format(job=job.name))
+            elif job.error is not None and not knew:
                 _failed[id(job)] = job
-                parent = _with_code(parent, FAILED.format(job=id(job), name=job.name))
-        result = self._behind(stream, ident, parent)
+                request = _with_code(parent, FAILED.format(job=id(job), name=job.name))
+            self.open()
+        result = self._behind(stream, ident, request)
         if asyncio.iscoroutine(result):
             await result
+
+    def _sent_by_one_who_knew(self, job: Job[Any], cell: dict[str, Any]) -> bool:
+        """Whether a cell that has just come was sent when what came of the job was on the screen.
+
+        The front end's clock may be any other than the kernel's. But the job began after the request that started it
+        was sent, so by the front end's clock it was told no sooner than that request plus the time the job took.
+        """
+        if job.told_at is None:
+            return False
+        sent = _when_sent(cell)
+        if sent is None or self._sent is None:
+            return True
+        return sent - self._sent >= timedelta(seconds=job.told_at - self._began)
 
     async def _wait(self, job: Job[Any], ident: Any, parent: dict[str, Any]) -> bool:
         """Wait for the job, and say whether an interrupt came meanwhile.
@@ -186,6 +218,12 @@ def _cell_of(request: dict[str, Any]) -> str:
     is_cell = request.get("header", {}).get("msg_type") == "execute_request"
     told = request.get("metadata", {}).get("cellId") if is_cell else None
     return told if isinstance(told, str) else ""
+
+
+def _when_sent(request: dict[str, Any]) -> datetime | None:
+    """When the front end sent it, by its own clock; None where it does not say."""
+    sent = request.get("header", {}).get("date")
+    return sent if isinstance(sent, datetime) and sent.tzinfo is not None else None
 
 
 def _with_code(request: dict[str, Any], code: str) -> dict[str, Any]:

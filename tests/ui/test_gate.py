@@ -2,8 +2,12 @@
 
 import asyncio
 import threading
+import time
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from lrwidget.jobs import Job
 from lrwidget.ui.gate import Gate
@@ -125,3 +129,45 @@ def test_a_handler_that_somebody_has_put_around_the_gate_is_left_where_it_is() -
     kernel.shell_handlers["execute_request"] = gates
     gate.open()
     assert kernel.shell_handlers["execute_request"] is kernels_own
+
+
+def at(seconds: float) -> dict[str, Any]:
+    """An execute request sent so many seconds after midnight by a front end's clock, which no kernel shares."""
+    date = datetime(2001, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    return {"header": {"msg_type": "execute_request", "date": date}, "content": {"code": "model(x)"}}
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_failure_is_told_in_the_cell_that_was_sent_before_it_was_seen_and_in_no_other(running: bool) -> None:
+    kernel = a_kernel()
+    executed: list[str] = []
+    kernel.shell_handlers["execute_request"] = lambda stream, ident, parent: executed.append(parent["content"]["code"])
+    kernel.get_parent = lambda channel: at(0)
+
+    def fail(job: Job[None]) -> None:
+        job.told_at = time.monotonic() + 5  # as if it had run for five seconds
+        raise ZeroDivisionError
+
+    def cell(seconds: float) -> str:
+        gate, job = Gate(kernel), Job("sweep", fail)
+        gate.close_behind(job)
+        if not running:
+            job.execute()
+
+        async def wait(job: Job[None], *_: Any) -> bool:
+            job.execute()
+            return False
+
+        gate._wait = wait  # type: ignore[method-assign]
+        asyncio.run(gate._wait_then_execute(None, b"", at(seconds)))
+        assert gate.job is None
+        assert kernel.shell_handlers["execute_request"] != gate._wait_then_execute
+        return executed.pop()
+
+    for seconds in 0.001, 4.9:
+        told = cell(seconds)
+        assert "raise_error" in told
+        with pytest.raises(ZeroDivisionError):
+            exec(told)
+    if not running:  # one that comes while it runs cannot know
+        assert cell(6) == "model(x)"
