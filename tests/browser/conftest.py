@@ -44,6 +44,7 @@ class Lab:
         self.server = server
         self.pages: list[NotebookPage] = []
         self._context = context
+        self._paths: list[str] = []
 
     @property
     def root(self) -> Path:
@@ -83,6 +84,7 @@ class Lab:
         name = next(f"test{i}" for i in count() if not (self.root / f"test{i}.ipynb").exists())
         nbformat.write(notebook, self.root / f"{name}.ipynb")
         path = URLS[app].format(workspace=name, path=quote(f"{name}.ipynb"))
+        self._paths.append(f"{name}.ipynb")
         page = self._context.new_page()
         page.set_viewport_size({"width": viewport[0], "height": viewport[1]})
         opened = NotebookPage(page, f"{self.server.url}{path}token={self.server.token}")
@@ -93,7 +95,7 @@ class Lab:
         """Close the pages and end their kernels."""
         for opened in self.pages:
             opened.page.close()
-        self.server.shut_down_kernels()
+        self.server.shut_down_kernels(self._paths)
 
 
 @pytest.fixture(scope="session")
@@ -128,13 +130,21 @@ def lab(server: JupyterServer, context: BrowserContext) -> Iterator[Lab]:
     lab.close()
 
 
+@pytest.fixture(scope="module")
+def shared_lab(server: JupyterServer, context: BrowserContext) -> Iterator[Lab]:
+    """The same for notebooks that a module's tests share: saves each of them a kernel's start and importing torch."""
+    lab = Lab(server, context)
+    yield lab
+    lab.close()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """A failed browser test leaves pictures of its pages in build/screenshots."""
     report = yield
-    lab = getattr(item, "funcargs", {}).get("lab")
-    if report.when == "call" and report.failed and lab is not None:
-        for number, opened in enumerate(lab.pages):
+    if report.when == "call" and report.failed:
+        labs = [value for value in getattr(item, "funcargs", {}).values() if isinstance(value, Lab)]
+        for number, opened in enumerate(page for lab in labs for page in lab.pages):
             name = re.sub(r"[^\w-]+", "_", item.name)
             path = opened.screenshot(f"FAILED-{name}-{number}")
             report.sections.append((f"page {number}", f"{path}\nJavaScript errors: {opened.errors}"))

@@ -5,6 +5,7 @@ import os
 import secrets
 import subprocess
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from time import monotonic, sleep
 from urllib.error import URLError
@@ -108,10 +109,11 @@ class JupyterServer:
         """Everything the server and its kernels have written so far."""
         return self._log.read_text()
 
-    def shut_down_kernels(self) -> None:
-        """End every session, so that one test's kernel does not train behind the next."""
+    def shut_down_kernels(self, notebooks: Collection[str]) -> None:
+        """End the kernels of these notebooks, so that one test's does not train behind the next."""
         for session in json.loads(self._request(self.url, "/api/sessions")):
-            self._request(self.url, f"/api/sessions/{session['id']}", "DELETE")
+            if session["path"] in notebooks:
+                self._request(self.url, f"/api/sessions/{session['id']}", "DELETE")
 
     def close(self) -> None:
         """End the server and its kernels."""

@@ -7,31 +7,22 @@ from xml.etree import ElementTree
 
 import pytest
 from matplotlib.image import imread
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import expect
 
 from lrwidget.engine.history import History
 from lrwidget.engine.record import load
 from tests.browser.conftest import Lab
 from tests.browser.lrwidget_page import WidgetPage
 from tests.browser.notebook_page import NotebookPage
-from tests.browser.server import JupyterServer
 from tests.browser.test_widget import SHORT, start
 
 CLIPBOARD = "() => navigator.clipboard.readText()"
 
 
 @pytest.fixture(scope="module")
-def lab(server: JupyterServer, context: BrowserContext) -> Iterator[Lab]:
-    """One notebook for all tests here."""
-    lab = Lab(server, context)
-    yield lab
-    lab.close()
-
-
-@pytest.fixture(scope="module")
-def trained(lab: Lab) -> NotebookPage:
+def trained(shared_lab: Lab) -> NotebookPage:
     """A widget that has swept, and trained for two epochs, the first of them frozen."""
-    notebook = start(lab, SHORT, "w.fine_tune(epochs=1, freeze_epochs=1)", "w")
+    notebook = start(shared_lab, SHORT, "w.fine_tune(epochs=1, freeze_epochs=1)", "w")
     notebook.run_cell(1)
     notebook.wait_output(1, "suggested")
     notebook.run_cell(2)

@@ -6,13 +6,12 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import BrowserContext, Locator, expect
+from playwright.sync_api import Locator, expect
 
 from lrwidget.look import format_lr
 from tests.browser.conftest import Lab
 from tests.browser.lrwidget_page import WidgetPage
 from tests.browser.notebook_page import NotebookPage
-from tests.browser.server import JupyterServer
 from tests.browser.test_widget import SETUP
 
 LRS = (1e-4, 3.14159e-3, 1e-2)
@@ -34,17 +33,11 @@ CONTROLS = ("button", "checkbox", "combobox", "textbox", "DisclosureTriangle")
 
 
 @pytest.fixture(scope="module")
-def lab(server: JupyterServer, context: BrowserContext) -> Iterator[Lab]:
-    """One notebook for all."""
-    lab = Lab(server, context)
-    yield lab
-    lab.close()
-
-
-@pytest.fixture(scope="module")
-def notebook(lab: Lab) -> NotebookPage:
+def notebook(shared_lab: Lab) -> NotebookPage:
     """A widget that has not swept, in the output of cell 1."""
-    notebook = lab.open([SETUP, "import lrwidget\nw = lrwidget.attach(model, optimizer, train_dl, loss_fn)\nw", "w"])
+    notebook = shared_lab.open(
+        [SETUP, "import lrwidget\nw = lrwidget.attach(model, optimizer, train_dl, loss_fn)\nw", "w"]
+    )
     for cell in (0, 1):
         notebook.run_cell(cell)
         notebook.wait_done(cell)

@@ -4,26 +4,17 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import BrowserContext, Locator, expect
+from playwright.sync_api import Locator, expect
 
 from tests.browser.conftest import Lab
 from tests.browser.lrwidget_page import WidgetPage
 from tests.browser.notebook_page import NotebookPage
-from tests.browser.server import JupyterServer
 from tests.browser.test_widget import SHORT, start
 
 
 @pytest.fixture(scope="module")
-def lab(server: JupyterServer, context: BrowserContext) -> Iterator[Lab]:
-    """One notebook for all tests here."""
-    lab = Lab(server, context)
-    yield lab
-    lab.close()
-
-
-@pytest.fixture(scope="module")
-def swept(lab: Lab) -> NotebookPage:
-    notebook = start(lab, SHORT)
+def swept(shared_lab: Lab) -> NotebookPage:
+    notebook = start(shared_lab, SHORT)
     notebook.run_cell(1)
     notebook.wait_output(1, "suggested")
     return notebook

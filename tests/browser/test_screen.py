@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import expect
 
 from tests.browser.conftest import Lab
 from tests.browser.lrwidget_page import WidgetPage
 from tests.browser.notebook_page import NotebookPage
-from tests.browser.server import JupyterServer
 from tests.browser.test_widget import LONG, SHORT, drag, near, start
 
 LONGEST_UPDATE = 30_000
@@ -31,16 +30,9 @@ class Traffic:
 
 
 @pytest.fixture(scope="module")
-def lab(server: JupyterServer, context: BrowserContext) -> Iterator[Lab]:
-    lab = Lab(server, context)
-    yield lab
-    lab.close()
-
-
-@pytest.fixture(scope="module")
-def swept(lab: Lab) -> NotebookPage:
+def swept(shared_lab: Lab) -> NotebookPage:
     """Two sweeps have been made."""
-    notebook = start(lab, SHORT, "w.sweep(num_steps=60)")
+    notebook = start(shared_lab, SHORT, "w.sweep(num_steps=60)")
     for cell in (1, 2):
         notebook.run_cell(cell)
         notebook.wait_done(cell)
@@ -137,8 +129,8 @@ def test_a_frozen_group_stays_as_it_is_and_a_renamed_one_is_called_so(widget: Wi
     assert notebook.kernel_value("w.state.frozen") == []
 
 
-def test_a_paused_sweep_stands_still_and_goes_on(lab: Lab) -> None:
-    notebook = start(lab, LONG, "after = 1")
+def test_a_paused_sweep_stands_still_and_goes_on(shared_lab: Lab) -> None:
+    notebook = start(shared_lab, LONG, "after = 1")
     notebook.run_cell(1)
     widget = WidgetPage(notebook, 1)
     widget.wait_running()
@@ -158,7 +150,7 @@ def test_a_paused_sweep_stands_still_and_goes_on(lab: Lab) -> None:
     assert not notebook.errors
 
 
-def test_ten_thousand_steps_send_no_more_at_once_than_a_hundred(lab: Lab) -> None:
+def test_ten_thousand_steps_send_no_more_at_once_than_a_hundred(shared_lab: Lab) -> None:
     quick = """
     import lrwidget
     few = nn.Linear(4, 2)
@@ -167,7 +159,7 @@ def test_ten_thousand_steps_send_no_more_at_once_than_a_hundred(lab: Lab) -> Non
     w.show()
     w.sweep(num_steps=10_000, end_lr=1e-2)
     """
-    notebook = start(lab, "\n".join(line.strip() for line in quick.splitlines()))
+    notebook = start(shared_lab, "\n".join(line.strip() for line in quick.splitlines()))
     traffic = Traffic(notebook)
     notebook.reload()
     notebook.run_cell(1)

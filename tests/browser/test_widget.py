@@ -23,7 +23,6 @@ from lrwidget.look import format_lr
 from tests.browser.conftest import App, Lab
 from tests.browser.lrwidget_page import TOLERANCE_PX, Marker, WidgetPage, centre
 from tests.browser.notebook_page import NotebookPage
-from tests.browser.server import JupyterServer
 
 # Digits, a small network in three groups, and a loss that takes as long as a test tells it to.
 SETUP = """
@@ -151,24 +150,13 @@ def test_the_curve_grows_markers_drag_stop_stops_and_the_picked_lrs_train(lab: L
     assert not notebook.errors
 
 
-class OneNotebook:
-    """Tests that share a notebook: starting a kernel and importing torch takes longer than most of them."""
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def lab(cls, server: JupyterServer, context: BrowserContext) -> Iterator[Lab]:
-        lab = Lab(server, context)
-        yield lab
-        lab.close()
-
-
-class TestAfterASweep(OneNotebook):
+class TestAfterASweep:
     """Each begins with the same pick."""
 
     @pytest.fixture(scope="class")
     @classmethod
-    def swept(cls, lab: Lab) -> NotebookPage:
-        notebook = start(lab, SHORT)
+    def swept(cls, shared_lab: Lab) -> NotebookPage:
+        notebook = start(shared_lab, SHORT)
         notebook.run_cell(1)
         notebook.wait_output(1, "suggested")
         return notebook
@@ -318,13 +306,13 @@ print(f"loss {loss.item()!r}")
 """
 
 
-class TestCellsBehindASweep(OneNotebook):
+class TestCellsBehindASweep:
     """In kernels of both generations, which take messages while a cell waits in different ways."""
 
     @pytest.fixture(scope="class", params=[6, 7])
     @classmethod
-    def notebook(cls, lab: Lab, request: pytest.FixtureRequest) -> NotebookPage:
-        return start(lab, LONG, "pause = 0", TRAIN_BY_HAND, "print(digest())", generation=request.param)
+    def notebook(cls, shared_lab: Lab, request: pytest.FixtureRequest) -> NotebookPage:
+        return start(shared_lab, LONG, "pause = 0", TRAIN_BY_HAND, "print(digest())", generation=request.param)
 
     @pytest.fixture
     def widget(self, notebook: NotebookPage) -> Iterator[WidgetPage]:
