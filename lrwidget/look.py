@@ -286,7 +286,7 @@ def loss_range(trace: "Trace", diverged: bool | None) -> LossRange | None:
     body, raw = smoothed_M[start:end], losses_M[start:end]
     lowest = int(body.argmin())
     top, fall = float(body[: lowest + 1].max()), float(body[: lowest + 1].max() - body[lowest])
-    noise = float(np.median(np.abs(raw - body)))
+    noise = quantile(np.abs(raw - body), 0.5)
     risen = np.flatnonzero(body[lowest:] > top + max(0.25 * fall, 4 * noise))
     rise = lowest + int(risen[0]) if len(risen) else len(body)
     low, high = _spread(body[:rise], raw[: lowest + 1 if len(risen) else None])
@@ -298,15 +298,27 @@ def loss_range(trace: "Trace", diverged: bool | None) -> LossRange | None:
 
 
 def _spread(body: Floats, raw: Floats) -> tuple[float, float]:
-    raw_low, raw_high = np.quantile(raw, (0.02, 0.98))
-    return float(min(body.min(), raw_low)), float(max(body.max(), raw_high))
+    return min(float(body.min()), quantile(raw, 0.02)), max(float(body.max()), quantile(raw, 0.98))
+
+
+def quantile(values: Floats, share: float) -> float:
+    """The value below which a share of the values lies: `np.quantile`, at a tenth of its cost for a few hundred.
+
+    >>> quantile(np.array([5.0, 1, 4, 2]), 0.5)
+    3.0
+    """
+    place = share * (len(values) - 1)
+    below = int(place)
+    above = min(below + 1, len(values) - 1)
+    low, high = np.partition(values, (below, above))[[below, above]].tolist()
+    return float(low + (place - below) * (high - low))
 
 
 def run_range(losses: Floats, smoothed: Floats, valid: Floats) -> tuple[float, float]:
     """The range that shows a run: all of the smoothed and the validation loss, and 96 % of the raw losses."""
     shown = [values[np.isfinite(values)] for values in (smoothed, valid)]
     raw = losses[np.isfinite(losses)]
-    ends = np.concatenate([*shown, np.quantile(raw, (0.02, 0.98)) if len(raw) else raw])
+    ends = np.concatenate([*shown, [quantile(raw, share) for share in (0.02, 0.98)] if len(raw) else raw])
     if not len(ends):
         return 0.0, 1.0
     low, high = float(ends.min()), float(ends.max())

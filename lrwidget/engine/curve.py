@@ -338,9 +338,11 @@ class LossCurve:
         steps = np.arange(len(self))
         smoothed = self.smoothed
         if len(self) > max_points:
+            low, high, bottom = self.losses, self.losses, smoothed
             finite = np.isfinite(self.losses)
-            low, high = np.where(finite, self.losses, np.inf), np.where(finite, self.losses, -np.inf)
-            bottom = np.where(np.isfinite(smoothed), smoothed, np.inf)
+            if not finite.all():
+                low, high = np.where(finite, low, np.inf), np.where(finite, high, -np.inf)
+                bottom = np.where(np.isfinite(smoothed), smoothed, np.inf)
             # Stretches of equal width as rows of a matrix, the last one filled up with what no extreme is.
             width = math.ceil(len(self) / ((max_points - 4) // 2))
             start_R = np.arange(0, len(self), width)
@@ -423,6 +425,9 @@ def frozen_floats(name: str, values: npt.ArrayLike) -> FloatArray:
 
 def check_lrs(lrs: FloatArray) -> None:
     """Raise unless the learning rates are finite, positive and strictly increasing."""
+    # At every look at a curve that grows: one comparison for each point, which also sees NaN, and two for the ends.
+    if not len(lrs) or (lrs[0] > 0 and lrs[-1] < math.inf and bool((lrs[1:] > lrs[:-1]).all())):
+        return
     bad = ~(np.isfinite(lrs) & (lrs > 0))
     if bad.any():
         i = int(bad.argmax())

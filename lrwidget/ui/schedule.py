@@ -89,6 +89,7 @@ class SchedulePreview:
     def __init__(self) -> None:
         self._plan: Plan | None = None
         self._frozen: tuple[bool, ...] = ()
+        self._now: Progress | None = None
         self._log = False
         self._log_chosen: bool | None = None
         self._step = bqplot.LinearScale(min=0.0, max=1.0, allow_padding=False)
@@ -136,13 +137,16 @@ class SchedulePreview:
 
     def render(self, state: "LRState") -> None:
         """Draw another plan, and where a run is in it; nothing is drawn again for the same one."""
-        plan = state.plan
-        if plan is not self._plan or state.frozen != self._frozen:
+        plan, now = state.plan, state.progress if state.phase == "training" else None
+        another = plan is not self._plan or state.frozen != self._frozen
+        if another:
             self._plan, self._frozen = plan, state.frozen
             if plan is not None:
                 self._draw(plan)
         put(self.view, children=(self._missing,) if plan is None else (self._top, self._phase_names, self.figure))
-        self._show_now(state.progress if state.phase == "training" else None)
+        if another or now is not self._now:  # a sweep's progress is nothing to a schedule
+            self._now = now
+            self._show_now(now)
 
     def close(self) -> None:
         """Let go of the browser's copies."""

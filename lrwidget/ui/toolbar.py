@@ -51,6 +51,7 @@ class Toolbar:
         on_pause: Callable[[bool], object] = lambda pause: None,
     ) -> None:
         self._on_sweep, self._on_pause = on_sweep, on_pause
+        self._said: tuple[object, ...] = ()
         self._config: object = None
         self._paused = False
         self._phase: object = None
@@ -102,7 +103,18 @@ class Toolbar:
         self.view = ipywidgets.VBox([hidden(STYLE), head, row, page_help()])
 
     def render(self, state: "LRState") -> None:
-        """Show the state."""
+        """Show the state; while a job streams, only its progress."""
+        said = (state.title, state.config, state.phase, state.stopping, state.paused)
+        if said != self._said:
+            self._said = said
+            self._show(state)
+        put(self._progress, value=progress_line(state.progress, state.paused) if state.progress else "")
+
+    def close(self) -> None:
+        """Let go of the browser's copies and of the callbacks."""
+        close_all(self.view)
+
+    def _show(self, state: "LRState") -> None:
         put(self._title, value=f"<b>{html.escape(state.title)}</b>")
         if state.config is not self._config:
             self._config = state.config
@@ -120,11 +132,6 @@ class Toolbar:
             tooltip=RESUME if state.paused else PAUSE,
         )
         put(self.stop, disabled=idle or state.stopping, description="Stopping …" if state.stopping else "Stop")
-        put(self._progress, value=progress_line(state.progress, state.paused) if state.progress else "")
-
-    def close(self) -> None:
-        """Let go of the browser's copies and of the callbacks."""
-        close_all(self.view)
 
     def _show_range(self, config: "SweepConfig") -> None:
         self.start_lr.show_lr(config.start_lr)
