@@ -42,6 +42,11 @@ def cell_id() -> str | None:
     return told if isinstance(told, str) else None
 
 
+def shown_only_in(thing: Closable, cell: str) -> bool:
+    """Whether one cell, and no other, shows something: when that cell runs again, nobody can see or press it."""
+    return [name for name, (_, things) in _shown.items() if thing in things] == [cell]
+
+
 def shown(thing: Closable) -> None:
     """Say that the cell that runs has shown something: what earlier executions of it have shown is closed.
 

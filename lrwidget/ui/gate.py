@@ -44,6 +44,11 @@ _failed: dict[int, Job[Any]] = {}
 """Jobs on their way into the cell that waited for them, by the number that stands in its code."""
 
 
+def seen_elsewhere(cell: str) -> bool:
+    """Of a job that no cell shows, or more than one: running a cell again takes no Stop away."""
+    return False
+
+
 def raise_error(job: int) -> None:
     """Raise what a job failed with; run in place of a cell that waited for it."""
     failed = _failed.pop(job)
@@ -71,16 +76,22 @@ class Gate:
         self._lock = threading.Lock()
         self._closed = False
         self._cell = ""
+        self._seen_only_in: Callable[[str], bool] = seen_elsewhere
         self._sent: datetime | None = None
         self._began = 0.0
         self._behind: Callable[..., Any] = kernel.shell_handlers["execute_request"]
         self.job: Job[Any] | None = None
 
-    def close_behind(self, job: Job[Any]) -> None:
-        """Let cells wait until the job is over. Called before the job starts."""
+    def close_behind(self, job: Job[Any], seen_only_in: "Callable[[str], bool]" = seen_elsewhere) -> None:
+        """Let cells wait until the job is over. Called before the job starts.
+
+        Args:
+            job: which.
+            seen_only_in: whether a cell, by its id, is the only one that shows what the job is stopped with.
+        """
         handlers = self._kernel.shell_handlers
         with self._lock:
-            self.job = job
+            self.job, self._seen_only_in = job, seen_only_in
             starter = self._kernel.get_parent("shell") or {}
             self._cell, self._sent, self._began = _cell_of(starter), _when_sent(starter), time.monotonic()
             if not self._closed:
@@ -100,7 +111,7 @@ class Gate:
         with self._lock:
             if self.job is not None and self.job.running:
                 return
-            self.job = None
+            self.job, self._seen_only_in = None, seen_elsewhere
             if not self._closed:
                 return
             # Whoever has put a handler around ours since still calls it: then it stays, and lets all through.
@@ -109,10 +120,12 @@ class Gate:
                 self._closed = False
 
     async def _wait_then_execute(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
-        if (job := self.job) is not None and job.name == "sweep" and self._cell and self._cell == _cell_of(parent):
+        cell = _cell_of(parent)
+        if (job := self.job) is not None and job.name == "sweep" and cell:
             # Its front end has taken away all that the cell showed, Stop included: nobody wants the rest of it. A
             # training is another matter: one press too many must not end it.
-            job.stop()
+            if cell == self._cell or self._seen_only_in(cell):
+                job.stop()
         # A waiting cell may start a job itself (its screen's Sweep button), hence the loop.
         request = parent
         while (job := self.job) is not None:

@@ -27,7 +27,7 @@ from IPython.core.getipython import get_ipython
 
 from lrwidget.engine.errors import BusyError
 from lrwidget.jobs import Job, run_in_thread, run_inline
-from lrwidget.ui.gate import Gate
+from lrwidget.ui.gate import Gate, seen_elsewhere
 
 BUSY_CELL = """Got a request for a {wanted} while a cell is running, which may use the model; expected an idle notebook.
 Wait for the cell, or interrupt it."""
@@ -71,8 +71,13 @@ def host() -> "KernelHost | None":
     return _host
 
 
-def launch(job: Job[Any]) -> None:
+def launch(job: Job[Any], seen_only_in: Callable[[str], bool] = seen_elsewhere) -> None:
     """Run a job the way that fits the place it was started from; see the table above.
+
+    Args:
+        job: which.
+        seen_only_in: whether a cell, by its id, is the only one that shows the job's widget: a sweep ends when that
+            cell runs again.
 
     Raises:
         BusyError: a button was pressed while a cell is running.
@@ -83,7 +88,7 @@ def launch(job: Job[Any]) -> None:
     if here is None or not here.can_use_thread():
         run_inline(job)
     else:
-        here.start_thread(job)
+        here.start_thread(job, seen_only_in)
 
 
 def enable_widgets() -> None:
@@ -130,9 +135,9 @@ class KernelHost:
         content = self.kernel.get_parent("shell").get("content", {})
         return bool(content.get("allow_stdin", True)) and _ends_the_cell(content.get("code", ""))
 
-    def start_thread(self, job: Job[Any]) -> None:
+    def start_thread(self, job: Job[Any], seen_only_in: Callable[[str], bool]) -> None:
         """Start the job on a thread, close the gate behind it, and make the interrupt key end it."""
-        self.gate.close_behind(job)
+        self.gate.close_behind(job, seen_only_in)
         self._interrupt_cell_too(job)
         run_in_thread(job)
 

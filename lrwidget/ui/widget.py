@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import ipywidgets
@@ -18,6 +18,7 @@ from lrwidget.engine.protocols import Loader, LossFn, LossStep, Metric, Optimize
 from lrwidget.engine.step import Amp
 from lrwidget.engine.suggest import Advice
 from lrwidget.engine.words import format_lr
+from lrwidget.jobs import Job
 from lrwidget.session import Session
 from lrwidget.state import KeptSweep, LRState
 from lrwidget.ui import cells, kernel
@@ -103,7 +104,7 @@ class LRWidget:
     """
 
     def __init__(self, loop: Loop) -> None:
-        self._session = session = Session(loop, launch=kernel.launch)
+        self._session = session = Session(loop, launch=self._launch)
         self._chart = LossChart(
             on_pick_max=self._told(session.pick_max),
             on_drag=self._told(lambda index, lr: session.pick_group(index, lr, dragging=True)),
@@ -426,6 +427,9 @@ class LRWidget:
                 return None
 
         return tell
+
+    def _launch(self, job: Job[Any]) -> None:
+        kernel.launch(job, seen_only_in=partial(cells.shown_only_in, self))
 
     def _when_over(self, act: Callable[[], object]) -> None:
         """Do something when nothing runs: now, or at the end of the running job, on its thread."""

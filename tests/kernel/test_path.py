@@ -114,14 +114,14 @@ class Notebook:
         )
         self.ok("before = prints()")
 
-    def ok(self, cell: str, **options: Any) -> Result:
+    def ok(self, code: str, **options: Any) -> Result:
         """Run a cell that must not fail."""
-        result = self.kernel.execute(cell, **options)
+        result = self.kernel.execute(code, **options)
         assert result.status == "ok", result.traceback
         return result
 
-    def send(self, cell: str, **options: Any) -> Execution:
-        return self.kernel.execute_async(cell, **options)
+    def send(self, code: str, **options: Any) -> Execution:
+        return self.kernel.execute_async(code, **options)
 
     def run_all(self, *cells: str) -> list[Result]:
         """Send cells together and wait for all of them."""
@@ -445,6 +445,55 @@ def test_a_cell_in_a_subshell_waits_as_well(nb: Notebook) -> None:
     nb.let_go()
     nb.kernel.wait_for_stdout("sub idle\n")
     assert nb.given_back()
+
+
+# ---- the cell that shows the widget runs again -----------------------------------------------------------------------
+
+ATTACH = "w = lrwidget.attach(model, optimizer, train_dl, held_loss)\nw"
+
+
+@pytest.mark.parametrize("began", ["by its button", "by another cell"])
+def test_a_sweep_ends_when_the_one_cell_that_shows_its_widget_runs_again(nb: Notebook, began: str) -> None:
+    """Its front end has taken away the screen, and Stop with it."""
+    nb.ok(ATTACH, cell="shows it")
+    if began == "by its button":
+        nb.kernel.click(nb.kernel.value("[globals().update(first=w), w._toolbar.sweep.model_id][1]"))
+    else:
+        nb.ok("first = w\nw.sweep()", cell="sweeps")
+    nb.hold_at(1)
+    again = nb.send(ATTACH, cell="shows it")
+    nb.let_go()
+    assert again.wait().status == "ok"
+    assert nb.kernel.value("[first.curve.stop_reason, len(first.curve), w is first]") == ["stopped", 1, False]
+    assert nb.given_back()
+
+
+def test_a_sweep_goes_on_when_a_cell_runs_again_and_another_one_still_shows_its_widget(nb: Notebook) -> None:
+    nb.ok(ATTACH, cell="shows it")
+    nb.ok("first = w\nw", cell="shows it, too")
+    nb.kernel.click(nb.kernel.value("first._toolbar.sweep.model_id"))
+    nb.hold_at(1)
+    again = nb.send(ATTACH, cell="shows it")
+    nb.hold_at(3)
+    assert not again.started
+    nb.let_go()
+    assert again.wait().status == "ok"
+    assert nb.kernel.value("first.curve.stop_reason") != "stopped"
+    assert nb.ok("first.close()")
+    assert nb.given_back()
+
+
+def test_a_training_goes_on_when_the_cell_that_shows_its_widget_runs_again(nb: Notebook) -> None:
+    """One press too many must not end it."""
+    nb.ok(ATTACH, cell="shows it")
+    nb.ok("first = w; w.fine_tune(steps=6)")
+    nb.hold_at(1)
+    again = nb.send(ATTACH, cell="shows it")
+    nb.hold_at(3)
+    assert not again.started
+    nb.let_go()
+    assert again.wait().status == "ok"
+    assert nb.kernel.value("[first.history.stop_reason, len(first.history)]") == ["finished", 6]
 
 
 # ---- the interrupt button --------------------------------------------------------------------------------------------
