@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 from playwright.sync_api import sync_playwright
 
 from benchmarks import loops
@@ -45,6 +46,22 @@ w
 BARE = "started = time.perf_counter()\nbare.run({steps})\nbare_times.append(time.perf_counter() - started)"
 SWEEP = "started = time.perf_counter()\nw.sweep(num_steps={steps}, **options)"
 
+TURNS = """
+from array import array
+from lrwidget.session import Pace
+
+ticks, due = array("d"), Pace.due
+
+def due_in_its_turn(pace):
+    ticks.append(time.perf_counter())
+    return int(ticks[-1] / {turn}) % 2 == 0 and due(pace)
+
+Pace.due = due_in_its_turn
+w.sweep(num_steps={steps}, **options)
+"""
+TURN_S = 1.0
+"""How long the screen is updated, and how long not: a machine that others use changes its speed more slowly."""
+
 LISTEN = """chart => {
     const now = () => performance.timeOrigin + performance.now();
     window.lrwMoves = [];
@@ -53,6 +70,12 @@ LISTEN = """chart => {
     window.addEventListener('mousemove', () => lrwMoves.push(now()), {capture: true});
     new MutationObserver(() => lrwRedraws.push(now())).observe(
         chart, {subtree: true, childList: true, attributes: true, attributeFilter: ['d', 'transform']});
+}"""
+
+FRAMES = """() => {
+    window.lrwFrames = [];
+    const tick = at => { lrwFrames.push(at); requestAnimationFrame(tick); };
+    requestAnimationFrame(tick);
 }"""
 
 PAUSE_S = 0.15
@@ -76,16 +99,23 @@ def lab() -> Iterator[Lab]:
 
 def rows(*, quick: bool) -> list[Row]:
     """For the report."""
-    steps, rounds, moves = (300, 3, 15) if quick else (1000, 10, 60)
+    steps, rounds, moves, turns = (300, 3, 15, 4) if quick else (1000, 10, 60, 40)
     with lab() as opened:
-        cells = [SETUP, SHOW, BARE.format(steps=steps), SWEEP.format(steps=steps)]
+        cells = [
+            SETUP,
+            SHOW,
+            BARE.format(steps=steps),
+            SWEEP.format(steps=steps),
+            TURNS.format(turn=TURN_S, steps=10**6),
+        ]
         notebook = opened.open(cells)
         for cell in (0, 1):
             notebook.run_cell(cell)
             notebook.wait_done(cell)
         widget = WidgetPage(notebook, 1)
         bare, live = live_times(notebook, widget, rounds)
-        to_kernel, to_preview = drag_delays(notebook, widget, moves)
+        to_kernel, to_preview, frames = drag_delays(notebook, widget, moves)
+        updates = Spread.of(update_costs(notebook, widget, turns))
     ratios = Spread.of([a / b for a, b in zip(live, bare, strict=True)])
     return [
         Row(
@@ -94,8 +124,21 @@ def rows(*, quick: bool) -> list[Row]:
             1.08,
             detail=f"rounds {ratios.told('.2f')}",
         ),
+        Row(
+            f"a sweep with its screen updated for {TURN_S:g} s over the same without, turn about, median",
+            updates.median,
+            1.03,
+            detail=updates.told(".3f"),
+        ),
         _delay("drag: browser event to kernel value, 95th percentile", to_kernel, 50.0, moves),
         _delay("drag: browser event to schedule preview redrawn, 95th percentile", to_preview, 100.0, moves),
+        Row(
+            "drag: from one frame to the next, median",
+            Spread.of(frames).median,
+            17.0,
+            "{:.1f} ms",
+            detail=f"95 of 100 within {sorted(frames)[int(0.95 * len(frames))]:.1f} ms",
+        ),
     ]
 
 
@@ -109,8 +152,29 @@ def live_times(notebook: NotebookPage, widget: WidgetPage, rounds: int) -> tuple
     return notebook.kernel_value("bare_times")[1:], notebook.kernel_value("sweep_times")[1:]
 
 
-def drag_delays(notebook: NotebookPage, widget: WidgetPage, moves: int) -> tuple[list[float], list[float]]:
-    """Milliseconds from each move of a dragging hand to the kernel's value, and to the next drawing of the preview."""
+def update_costs(notebook: NotebookPage, widget: WidgetPage, turns: int) -> list[float]:
+    """Seconds of a step in each turn with updates over those of the turns without before and after it."""
+    cell = 4
+    notebook.run_cell(cell)
+    notebook.wait_done(cell)
+    notebook.page.wait_for_timeout(1e3 * TURN_S * (2 * turns + 3))
+    widget.press("Stop")
+    widget.wait_idle()
+    ticks = np.array(notebook.kernel_value("ticks.tolist()"))
+    ends = np.flatnonzero(np.diff(np.floor(ticks / TURN_S))) + 1  # of each turn; the first has begun before the sweep
+    lengths = np.diff(ticks[ends]) / np.diff(ends)
+    first = int(ticks[ends[0]] / TURN_S) % 2 or 2  # with updates, and one without before it
+    return [
+        float(2 * lengths[turn] / (lengths[turn - 1] + lengths[turn + 1])) for turn in range(first, len(lengths) - 1, 2)
+    ]
+
+
+def drag_delays(notebook: NotebookPage, widget: WidgetPage, moves: int) -> tuple[list[float], list[float], list[float]]:
+    """Milliseconds of a dragging hand.
+
+    From each move to the kernel's value, and to the next drawing of the preview, with a pause after every move; and
+    from frame to frame while it does not pause.
+    """
     marker = widget.markers[0]
     handle = marker.handle
     middle = (loops.START_LR * loops.END_LR) ** 0.5  # with room on both sides
@@ -120,21 +184,25 @@ def drag_delays(notebook: NotebookPage, widget: WidgetPage, moves: int) -> tuple
     box = handle.bounding_box()
     assert box is not None
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    mouse = notebook.page.mouse
+    page, mouse = notebook.page, notebook.page.mouse
     mouse.move(x, y)
     widget.schedule.evaluate(LISTEN)
     mouse.down()
     mouse.move(x - 3, y)
-    notebook.page.wait_for_timeout(1000)
-    notebook.page.evaluate("lrwMoves.length = 0")
+    page.wait_for_timeout(1000)
+    page.evaluate("lrwMoves.length = 0")
     began = time.time() * 1e3
     for step in range(1, moves + 1):
         mouse.move(x - 3 - 2 * step, y)
-        notebook.page.wait_for_timeout(PAUSE_S * 1e3)
-    moved, redrawn = notebook.page.evaluate("[lrwMoves, lrwRedraws]")
+        page.wait_for_timeout(PAUSE_S * 1e3)
+    moved, redrawn = page.evaluate("[lrwMoves, lrwRedraws]")
+    page.evaluate(FRAMES)
+    for step in range(20 * moves):
+        mouse.move(x - 50 + step % 100, y)
+    frames = page.evaluate("lrwFrames")
     mouse.up()
     picked = [at for at in notebook.kernel_value("picks") if at > began]
-    return answers(moved, picked), answers(moved, redrawn)
+    return answers(moved, picked), answers(moved, redrawn), [b - a for a, b in pairwise(frames)]
 
 
 def answers(asked: Sequence[float], answered: Sequence[float]) -> list[float]:
