@@ -3,6 +3,10 @@
 The widget's own output cannot carry it: a notebook that was saved and opened again finds no model for the widget and
 says so, whatever else is in that output. So the picture is an output of its own, right behind. It is hidden while the
 widget above it is alive, and hides the "model not found" above it when that is not.
+
+A page forgets which outputs can be updated when it is loaded again: JupyterLab and Notebook 7 drop what the kernel
+sends for them then, and no other message reaches an output that is not of a running cell. From then on the picture
+stays as it was; one that is shown anew, with `w` in any cell, follows the widget again.
 """
 
 import base64

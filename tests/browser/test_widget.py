@@ -416,6 +416,27 @@ def test_a_saved_notebook_shows_pictures_of_sweep_and_run_when_there_is_no_kerne
     assert not notebook.errors
 
 
+def test_after_a_reload_w_in_another_cell_saves_the_picture_of_what_is_picked_now(lab: Lab) -> None:
+    notebook = start(lab, SHORT, "w")
+    notebook.run_cell(1)
+    notebook.wait_output(1, "suggested")
+    expect(notebook.outputs(1).locator(PICTURE)).to_have_count(1)
+    notebook.save()
+    notebook.reload()
+    widget = WidgetPage(notebook, 1)
+    widget.wait_idle()
+    notebook.run_cell(2)
+    picture = notebook.outputs(2).locator(PICTURE)
+    expect(picture).to_have_count(1)
+    widget.enter(widget.markers[2].field, "0.0123")
+    expect(picture).to_have_attribute("alt", re.compile(r"head 0\.012\b"))
+    notebook.save()
+    file = lab.root / notebook.page.evaluate("window.jupyterapp.shell.currentWidget.context.path")
+    (output,) = (o for o in nbformat.read(file, as_version=4).cells[2].outputs if "image/png" in o.data)
+    assert "head 0.012" in output.data["text/plain"]
+    assert not notebook.errors
+
+
 def expect_only_picture(output: Locator) -> None:
     """The picture is there and loaded, and no word of a widget that is not."""
     picture = output.locator(PICTURE)
