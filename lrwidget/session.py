@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lrwidget.engine.batches import length
 from lrwidget.engine.curve import LossCurve, StopReason
+from lrwidget.engine.ending import where
 from lrwidget.engine.errors import BusyError, InputError, LRWidgetError, in_one_line, told, unknown_option
 from lrwidget.engine.fit import Run, RunPoint, ignore, steps_per_epoch
 from lrwidget.engine.history import EpochPoint, History
 from lrwidget.engine.layers import layer_groups
 from lrwidget.engine.loop import Loop
 from lrwidget.engine.plan import Pick, Plan, one_cycle, resolve_lrs
-from lrwidget.engine.run import where
 from lrwidget.engine.suggest import Advice
 from lrwidget.engine.sweep import Sweep, SweepConfig, SweepPoint
 from lrwidget.engine.words import format_lr

@@ -11,12 +11,14 @@ import torch
 from lrwidget.engine.batches import length
 from lrwidget.engine.checkpoint import CheckpointFolder
 from lrwidget.engine.errors import InputError, InputTypeError, RecordError, known_options
+from lrwidget.engine.fingerprint import given_to
 from lrwidget.engine.history import EpochPoint, History
 from lrwidget.engine.loop import Loop
 from lrwidget.engine.plain import is_count, plain
 from lrwidget.engine.plan import Plan, fine_tune_plan
 from lrwidget.engine.protocols import Loader, LossFn, LossStep, Metric, OptimizerLike, TrainStep
-from lrwidget.engine.run import Run, RunPoint, check_flag, given_to
+from lrwidget.engine.run import Run, RunPoint
+from lrwidget.engine.run_options import check_flag, check_validated, check_written
 from lrwidget.engine.step import Amp
 from lrwidget.engine.validate import check_metrics
 
@@ -391,16 +393,8 @@ def _check_options(
     for name, value in (flags or {}).items():
         check_flag(name, value)
     check_metrics(metrics)
-    if metrics and valid_dl is None:
-        raise InputError(
-            f"Got metrics ({', '.join(metrics)}) without valid_dl; expected batches to measure them on. Give valid_dl, "
-            "or leave metrics out."
-        )
-    if unwritten is not None:
-        raise InputError(
-            f"Got checkpoint_every={unwritten!r} without checkpoint_dir; expected a folder to write to. Give "
-            "checkpoint_dir, or leave checkpoint_every out."
-        )
+    check_validated(None, metrics, valid_dl)
+    check_written(unwritten, None)
 
 
 def _check_added(optimizer: object, names: Sequence[str], since: Sequence[int]) -> None:

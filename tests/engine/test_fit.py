@@ -19,6 +19,7 @@ from lrwidget.engine.loop import Loop
 from lrwidget.engine.plan import PRESETS, one_cycle
 from lrwidget.engine.sweep import Sweep, SweepConfig
 from lrwidget.engine.validate import validate
+from tests.engine.looks import Looks
 from tests.engine.oracle import changes, of_everything
 from tests.engine.zoo import Augmented, Stream, adam, classification, loader, net
 
@@ -611,6 +612,31 @@ def test_weights_that_are_not_finite_take_the_place_of_no_checkpoint(tmp_path: P
     assert again.stop_reason is StopReason.FINISHED and finite(model)
 
 
+def test_the_weights_are_looked_at_once_at_the_end_of_an_epoch(tmp_path: Path) -> None:
+    """By the copy of the best, the next step and the checkpoint together."""
+    model = net()
+    optimizer = adam(model)
+    options: dict[str, Any] = {"valid_dl": loader(16), "restore_best": True, "checkpoint_dir": tmp_path}
+    with Looks() as looks:
+        fit(model, optimizer, loader(), F.cross_entropy, one_cycle(0.01, 18, optimizer), **options)
+    assert looks.count == (1 + 3) * len(list(model.parameters()))  # before the first step, and after three epochs
+
+
+def test_weights_that_a_callback_breaks_end_the_run_there_and_are_in_no_checkpoint(tmp_path: Path) -> None:
+    def spoil(epoch: Any) -> None:
+        if epoch.epoch == 1:
+            with torch.no_grad():
+                next(model.parameters()).fill_(math.nan)
+
+    model = net()
+    optimizer = adam(model)
+    options: dict[str, Any] = {"on_epoch": spoil, "restore_best": True, "checkpoint_dir": tmp_path}
+    history = fit(model, optimizer, loader(), F.cross_entropy, one_cycle(0.01, 18, optimizer), **options)
+    assert (history.stop_reason, len(history)) == (StopReason.NOT_FINITE, 6)
+    assert finite(model), "those of epoch 1, copied before the callback"
+    assert len(resume(tmp_path, model, adam(model), loader(), F.cross_entropy)) == 18
+
+
 @pytest.mark.parametrize("frozen", [True, False])
 def test_a_weight_may_hold_infinities_that_were_there_before(frozen: bool) -> None:
     model = net()
@@ -767,6 +793,28 @@ def test_a_group_taken_away_while_training_is_told() -> None:
             one_cycle(0.05, 12, optimizer),
             on_step=lambda point: optimizer.param_groups.pop() if point.step == 3 else None,
         )
+
+
+@pytest.mark.parametrize("at", [{"on_step": 3}, {"on_epoch": 6}, {"on_epoch": 12}], ids=["step", "epoch", "last"])
+@pytest.mark.parametrize("written", [True, False], ids=["checkpoints", "none"])
+def test_the_groups_that_are_left_have_their_own_lr_and_momentum_again(
+    at: dict[str, int], written: bool, tmp_path: Path
+) -> None:
+    model = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3))
+    own = zip(model, (0.1, 0.2, 0.3), (0.7, 0.8, 0.9), strict=True)
+    optimizer = torch.optim.SGD([{"params": part.parameters(), "lr": lr, "momentum": m} for part, lr, m in own])
+    ((callback, step),) = at.items()
+
+    def remove(point: Any) -> None:
+        if point.step == step:
+            del optimizer.param_groups[0]
+
+    plan = one_cycle([0.01, 0.02, 0.03], 12, optimizer, preset="fastai")
+    options: dict[str, Any] = {callback: remove} | ({"checkpoint_dir": tmp_path} if written else {})
+    with pytest.raises(InputError, match=r"2 param groups, which had 3 .* none to be taken away") as caught:
+        fit(model, optimizer, loader(), F.cross_entropy, plan, **options)
+    assert caught.value.__context__ is None, "one clear error, and nothing on top of it"
+    assert [(group["lr"], group["momentum"]) for group in optimizer.param_groups] == [(0.2, 0.8), (0.3, 0.9)]
 
 
 # Bad input ------------------------------------------------------------------------------------------------------------
