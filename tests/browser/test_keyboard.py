@@ -9,10 +9,10 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from lrwidget.look import format_lr
-from tests.browser.conftest import Lab
+from tests.browser.conftest import App, Lab
 from tests.browser.lrwidget_page import WidgetPage
 from tests.browser.notebook_page import NotebookPage
-from tests.browser.test_widget import SETUP
+from tests.browser.test_widget import start
 
 LRS = (1e-4, 3.14159e-3, 1e-2)
 BODY = 1
@@ -32,16 +32,17 @@ CONTROLS = ("button", "checkbox", "combobox", "textbox", "DisclosureTriangle")
 """Roles, as Chromium calls them."""
 
 
+def attached(lab: Lab, app: App = "lab") -> NotebookPage:
+    """A widget that has not swept, in the output of cell 1."""
+    notebook = start(lab, "import lrwidget\nw = lrwidget.attach(model, optimizer, train_dl, loss_fn)\nw", "w", app=app)
+    notebook.run_cell(1)
+    notebook.wait_done(1)
+    return notebook
+
+
 @pytest.fixture(scope="module")
 def notebook(shared_lab: Lab) -> NotebookPage:
-    """A widget that has not swept, in the output of cell 1."""
-    notebook = shared_lab.open(
-        [SETUP, "import lrwidget\nw = lrwidget.attach(model, optimizer, train_dl, loss_fn)\nw", "w"]
-    )
-    for cell in (0, 1):
-        notebook.run_cell(cell)
-        notebook.wait_done(cell)
-    return notebook
+    return attached(shared_lab)
 
 
 @pytest.fixture
@@ -174,6 +175,10 @@ def test_other_keys_are_the_fields_own(widget: WidgetPage) -> None:
 
 
 def test_tab_goes_from_the_toolbar_to_the_table_row_by_row(widget: WidgetPage) -> None:
+    expect_tab_goes_row_by_row(widget)
+
+
+def expect_tab_goes_row_by_row(widget: WidgetPage) -> None:
     widget.button("Sweep").focus()
     names: list[str] = []
     while "Fine-tune" not in names:
@@ -191,6 +196,29 @@ def test_tab_goes_from_the_toolbar_to_the_table_row_by_row(widget: WidgetPage) -
     assert all(expected in name for expected, name in zip(rows, table, strict=True)), table
     assert first >= 5
     assert names.index("epochs") > first + len(rows) - 1
+
+
+def test_in_notebook_7_as_in_jupyterlab(lab: Lab) -> None:
+    """What else stands here is the widget's own page, and the same in both."""
+    widget = WidgetPage(attached(lab, "notebook"), 1)
+    pick(widget, LRS)
+    field = field_of(widget)
+    for _ in range(20):
+        field.press("ArrowUp")
+    expect_picked(widget, LRS[BODY] * 1.05**20)
+    expect(field).to_be_focused()
+    widget.markers[BODY].expect_lr(LRS[BODY] * 1.05**20)
+    field.press("ArrowDown")
+    expect_picked(widget, LRS[BODY] * 1.05**19)
+
+    field.press("ControlOrMeta+a")
+    field.press_sequentially("3e-4")
+    field.press("Enter")
+    expect_picked(widget, 3e-4)
+    widget.markers[BODY].expect_lr(3e-4)
+    expect_tab_goes_row_by_row(widget)
+    expect_letters_are_no_commands(widget)
+    assert not widget.notebook.errors
 
 
 def controls_of(widget: WidgetPage) -> list[tuple[str, str]]:
@@ -257,8 +285,7 @@ def test_a_group_is_renamed_where_its_name_stands_and_keeps_its_row(widget: Widg
 
 
 def test_the_focus_stays_in_the_widget_when_a_pressed_button_is_disabled(widget: WidgetPage) -> None:
-    page, cells = widget.page, widget.notebook.page.locator(".jp-Notebook .jp-Cell")
-    before = cells.count()
+    page = widget.page
     widget.notebook.kernel_value("globals().update(pause=0.02)")
     widget.enter(widget.field("steps"), "3000")
     widget.button("Sweep").focus()
@@ -269,8 +296,16 @@ def test_the_focus_stays_in_the_widget_when_a_pressed_button_is_disabled(widget:
     page.keyboard.press("Enter")
     widget.wait_idle()
     expect(widget.button("Sweep")).to_be_focused()
+    expect_letters_are_no_commands(widget)
+
+
+def expect_letters_are_no_commands(widget: WidgetPage) -> None:
+    """B, B, D, D with the focus on a button would add two cells and delete one."""
+    cells = widget.page.locator(".jp-Notebook .jp-Cell")
+    before = cells.count()
+    widget.button("Sweep").focus()
     for letter in "bbdd":
-        page.keyboard.press(letter)
+        widget.page.keyboard.press(letter)
     assert cells.count() == before
 
 
