@@ -418,8 +418,14 @@ def test_ctrl_c_at_any_line_of_a_run_leaves_its_lrs_and_freezing_behind() -> Non
         Run(Loop(model, optimizer, batches, F.cross_entropy, valid_dl=batches), plan).run()
 
     for first in range(0, events(run), 19):
-        with pytest.raises(KeyboardInterrupt), pressing_at(frozenset({first}), []):
-            run()
+        counted: list[int] = []
+        try:
+            with pressing_at(frozenset({first}), counted):
+                run()
+            # Statistics that stand still by now have made the run shorter than when its moments were counted.
+            assert counted[0] <= first, "a Ctrl-C was lost"
+        except KeyboardInterrupt:
+            pass
         assert [group["lr"] for group in optimizer.param_groups] == [0.1], first
         assert [p.requires_grad for p in model.parameters()] == wants, first
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, first
