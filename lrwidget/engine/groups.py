@@ -258,11 +258,11 @@ def _tensors(group: ParamGroup) -> Iterator[torch.Tensor]:
 
 
 def _owners(model: nn.Module | None) -> dict[int, str]:
-    """Parameter id -> dotted path of the module that holds it ("" for the model itself)."""
+    """Parameter id -> dotted path of the module that holds it; of the model's own, such as `cls_token`, its name."""
     owners: dict[int, str] = {}
     for path, module in unwrapped(model).named_modules() if model is not None else ():
-        for parameter in module.parameters(recurse=False):
-            owners.setdefault(id(parameter), path)
+        for name, parameter in module.named_parameters(recurse=False):
+            owners.setdefault(id(parameter), path or name)
     return owners
 
 

@@ -55,6 +55,9 @@ def save(record: Recordable, path: str | os.PathLike[str]) -> Path:
     Args:
         record: A curve, plan or history.
         path: Where to, in a folder that exists. An existing file is replaced.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
     """
     kind = kind_of(record)
     text = json.dumps(
@@ -72,6 +75,8 @@ def written_whole(path: Path) -> Iterator[Path]:
 
     So `path` is the old file or the new one, never a part of it, whenever the process or the machine should stop.
     """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"Got {path}; expected a place in a folder that exists. Make {path.parent} first.")
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         yield beside

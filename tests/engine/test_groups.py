@@ -47,6 +47,14 @@ def test_groups_are_named_after_the_layers_they_share() -> None:
     assert [group.lr for group in found] == [0.1, 0.1, 0.1]
 
 
+def test_a_parameter_of_the_models_own_is_called_by_its_name() -> None:
+    model = Vision()
+    model.cls_token = nn.Parameter(torch.zeros(4))
+    optimizer = torch.optim.SGD([{"params": [model.cls_token]}, {"params": model.head.parameters()}], lr=0.1)
+    first, _ = describe(model, [optimizer])
+    assert (first.name, first.layers) == ("cls_token", ("cls_token",))
+
+
 def test_a_single_group_is_all_layers() -> None:
     model = net()
     assert describe(model, [torch.optim.SGD(model.parameters(), lr=1.0)])[0].name == "all layers"

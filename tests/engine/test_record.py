@@ -51,6 +51,12 @@ def test_the_file_is_json_that_other_readers_accept(tmp_path):
     assert "körper" in text
 
 
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="Make .*nowhere first"):
+        a_curve().save(tmp_path / "nowhere" / "sweep.json")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_saving_leaves_nothing_but_the_file_and_replaces_an_older_one(tmp_path):
     path = tmp_path / "sweep.json"
     path.write_text("older")
