@@ -52,7 +52,7 @@ def test_the_file_is_json_that_other_readers_accept(tmp_path):
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="Make .*nowhere first"):
+    with pytest.raises(FileNotFoundError, match=r"Make .*nowhere first"):
         a_curve().save(tmp_path / "nowhere" / "sweep.json")
     assert list(tmp_path.iterdir()) == []
 
