@@ -16,7 +16,7 @@ import numpy as np
 from lrwidget.look import LossRange, format_lr, lr_label, powers_between, reasons, round_ticks
 from lrwidget.ui.curve_marks import CurveMarks, KeptMarks, common_range
 from lrwidget.ui.ground import DoubleClick, Ground
-from lrwidget.ui.markers import Drag, Markers
+from lrwidget.ui.markers import PLOT, Drag, Markers
 from lrwidget.ui.palette import FAINT, axis, close_all, figure, put, put_axis, unit_scale
 from lrwidget.ui.settling import SettlingRange
 from lrwidget.ui.suggestion_marks import LANE, NAME_SIZE, SuggestionMarks
@@ -45,6 +45,8 @@ STYLE = f"""<style>
 .lrw-words .widget-html-content > div {{ min-height: clamp(60px, 196px - 16cqw, 120px); }}
 </style>"""
 
+MARGIN = {"top": 8, "bottom": 42, "left": 58, "right": 24}
+"""Around the plot, in px."""
 DECADES = 8.0
 """Of a usual axis, whatever this one has."""
 TICKS = 9
@@ -103,17 +105,17 @@ class LossChart:
         self._picked = False
         self._x = bqplot.LogScale(min=1e-7, max=10.0, allow_padding=False)
         self._loss = bqplot.LinearScale(min=0.0, max=1.0, allow_padding=False)
-        self._height = unit_scale()
+        self._height, self._from_top = unit_scale(), unit_scale()
         self._double_click = DoubleClick(clicked_at or clock)
         self._ground = Ground(self._x, self._height, self._clicked)
         self._curve = CurveMarks(self._x, self._loss)
         self._kept = KeptMarks(self._x, self._loss)
-        self._suggestions = SuggestionMarks(self._x, self._height, on_pick_max)
+        self._suggestions = SuggestionMarks(self._x, self._from_top, on_pick_max)
         self._hint = bqplot.Label(
             x=[1e-3],
             y=[0.6],
             text=[HINT],
-            scales={"x": self._x, "y": self._height},
+            scales={"x": self._x, "y": self._from_top},
             colors=[FAINT],
             align="middle",
             default_size=13,
@@ -126,7 +128,9 @@ class LossChart:
         self._x_axis = axis(self._x, lr_label(1))
         self._y_axis = axis(self._loss, "loss", side="left", visible=False)
         self.figure = figure(
-            [self._x_axis, self._y_axis], 320, fig_margin={"top": 8, "bottom": 42, "left": 58, "right": 24}
+            [self._x_axis, self._y_axis],
+            round(PLOT) + MARGIN["top"] + MARGIN["bottom"],
+            fig_margin=MARGIN,
         )
         self._words = ipywidgets.HTML()
         self._words.add_class("lrw-words")
@@ -138,6 +142,7 @@ class LossChart:
         names = [group.name for group in state.groups]
         if names != self._markers.names:
             before, self._markers = self._markers, self._markers_of(names)
+            self._make_room()
             self._arrange()
             before.close()
             put(self._x_axis, label=lr_label(len(names)))
@@ -152,7 +157,7 @@ class LossChart:
         self._curve.render(state.curve)
         self._suggestions.render(state.advice)
         self._fit_loss(live=state.phase == "sweeping", points=0 if state.curve is None else len(state.curve))
-        self._kept.place_names(LANE * self._suggestions.rows, self._markers.height)
+        self._kept.place_names(self._above, self._markers.height)
         empty = not (state.curve is not None and len(state.curve)) and not self._kept.ends
         put(self._hint, visible=empty and state.phase != "sweeping", x=np.array([math.sqrt(self._x.min * self._x.max)]))
         told = ending(state.sweep_message) + words(state.advice)
@@ -165,6 +170,19 @@ class LossChart:
 
     def _markers_of(self, names: list[str]) -> Markers:
         return Markers(names, {"x": self._x, "y": self._height}, self._drag)
+
+    @property
+    def _above(self) -> float:
+        """The share of the plot that suggestions take."""
+        return LANE * self._suggestions.rows * PLOT / self._markers.plot
+
+    def _make_room(self) -> None:
+        """Make the plot as high as the markers need; rows of suggestions at its top stay as high as they are."""
+        plot = self._markers.plot
+        put(self.figure.layout, height=f"{plot + MARGIN['top'] + MARGIN['bottom']:.0f}px")
+        put(self._from_top, min=1 - plot / PLOT)
+        # Beside the curve, which is in the upper half.
+        put(self._y_axis, label_location="end" if self._markers.height > 0.5 else "middle")
 
     def _arrange(self) -> None:
         """Lay the marks over each other; lines and names of sweeps let all clicks through."""
@@ -219,7 +237,7 @@ class LossChart:
         if wanted is None:
             return
         low, high = self._settling.fit(*wanted, points) if live else wanted
-        below, above = self._markers.height, LANE * self._suggestions.rows
+        below, above = self._markers.height, self._above
         span = (high - low) / (1 - below - above)
         put_axis(self._y_axis, round_ticks(low, high), min=low - below * span, max=high + above * span)
 

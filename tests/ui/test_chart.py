@@ -73,7 +73,8 @@ class Listener:
 
     @property
     def texts(self) -> list[str]:
-        return [str(text) for label in self.marks("Label") if label.visible for text in label.text]
+        seen = [label for label in self.marks("Label") if label.visible and label.default_size]
+        return [str(text) for label in seen for text in label.text]
 
     def drag(self, index: int, *lrs: float) -> None:
         """A drag as the browser tells it, not let go yet."""
