@@ -1,8 +1,14 @@
 """What the user has picked, and the way back: every pick is a step that can be undone, a whole drag is one."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from lrwidget.engine.errors import InputError
 from lrwidget.engine.picking import moved, scaled
+
+START_LR = 1e-3
+"""Where the markers of an optimizer whose LRs are 0 stand before a sweep."""
 
 DEPTH = 200
 """Picks that can be undone: more than anybody remembers."""
@@ -90,3 +96,19 @@ class Picks:
         self._before.append(self.now)
         self.now, self._drag_from = self._after.pop(), None
         return True
+
+
+def usable(lrs: Sequence[float]) -> tuple[float, ...]:
+    """Where markers can stand: a log axis has no place for an LR of 0."""
+    return tuple(lr if math.isfinite(lr) and lr > 0 else START_LR for lr in lrs)
+
+
+def positive(lr: float) -> float:
+    """An LR as a marker can have it.
+
+    Raises:
+        InputError: it is no number, or none above 0.
+    """
+    if isinstance(lr, bool) or not isinstance(lr, (int, float)) or not (math.isfinite(lr) and lr > 0):
+        raise InputError(f"Got a learning rate of {lr!r}; expected a finite number above 0, such as 3e-4.")
+    return float(lr)

@@ -18,9 +18,17 @@ ROOMS: dict[str, set[str]] = {
     "jobs": {"engine"},
     "look": {"engine"},
     "picks": {"engine"},
+    "messages": {"engine"},
     "static": {"engine", "look"},
     "state": {"engine", "look"},
-    "session": {"engine", "look", "static", "state", "jobs", "picks"},
+    "kept_sweeps": {"engine", "state"},
+    "planning": {"engine", "state"},
+    "screen": {"state"},
+    "pace": {"jobs", "state"},
+    "on_screen": {"engine", "jobs", "messages", "pace", "screen", "state"},
+    "job_control": {"engine", "jobs", "messages", "screen", "state"},
+    "session": {"engine", "state", "jobs", "picks", "kept_sweeps", "planning", "screen", "on_screen", "job_control"}
+    | {"messages"},
     "ui": {"engine", "look", "static", "state", "jobs", "session"},
     "": {"engine", "session", "ui"},  # the package's own front door
 }

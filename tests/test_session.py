@@ -22,7 +22,10 @@ from lrwidget.engine.loop import Loop
 from lrwidget.engine.plan import one_cycle
 from lrwidget.engine.sweep import range_test
 from lrwidget.jobs import Job, run_in_thread, run_inline
-from lrwidget.session import MOST_KEPT, REFRESH_S, SCREEN_SHARE, SLOWEST_REFRESH_S, START_LR, Pace, Session
+from lrwidget.kept_sweeps import MOST_KEPT
+from lrwidget.pace import REFRESH_S, SCREEN_SHARE, SLOWEST_REFRESH_S
+from lrwidget.picks import START_LR
+from lrwidget.session import Session
 from lrwidget.state import Phase, RunOptions
 from tests.engine import oracle
 from tests.engine.zoo import Stream, adam, loader, net, train
@@ -635,12 +638,16 @@ def test_two_jobs_right_after_each_other_never_get_in_each_others_way() -> None:
 
 
 def test_a_job_that_cannot_be_started_changes_nothing_and_the_next_one_can() -> None:
-    def no_thread(job: Job[Any]) -> None:
-        raise RuntimeError("can't start new thread")
+    short_of_threads = False
 
-    session = Session(a_loop())
+    def launch(job: Job[Any]) -> None:
+        if short_of_threads:
+            raise RuntimeError("can't start new thread")
+        run_inline(job)
+
+    session = Session(a_loop(), launch=launch)
     curve = session.sweep(num_steps=10).wait()
-    session._launch = no_thread
+    short_of_threads = True
     for start in (session.sweep, session.fine_tune):
         with pytest.raises(RuntimeError, match="can't start new thread"):
             start()
@@ -651,7 +658,7 @@ def test_a_job_that_cannot_be_started_changes_nothing_and_the_next_one_can() -> 
         assert session.state.message == "Not started: RuntimeError: can't start new thread"
         assert session.job is not None
         assert not session.job.running
-    session._launch = run_inline
+    short_of_threads = False
     assert len(session.sweep(num_steps=5).wait()) == 5
 
 
@@ -836,17 +843,6 @@ def test_the_curve_grows_in_the_state_by_the_clock_and_not_by_the_step(to_draw: 
     assert lengths[-1] == 600
     between = max(REFRESH_S, min(to_draw / SCREEN_SHARE, SLOWEST_REFRESH_S))
     assert len(lengths) == pytest.approx(6 / between, rel=0.25)
-
-
-def test_progress_counts_steps_and_tells_pace_and_time_left_without_the_pauses() -> None:
-    times = iter([10.0, 25.0])
-    job = Job("sweep", lambda job: None)
-    job.seconds_paused = 5.0
-    pace = Pace(50, lambda: next(times), job)
-    progress = pace.progress(10, loss=1.5, lr=1e-3)
-    assert (progress.step, progress.total, progress.loss, progress.lr) == (10, 50, 1.5, 1e-3)
-    assert progress.steps_per_second == pytest.approx(1.0)
-    assert progress.seconds_left == pytest.approx(40.0)
 
 
 @pytest.mark.parametrize("trait", ["curve", "progress", "phase", "message", "advice", "lrs", "plan"])
@@ -1184,6 +1180,33 @@ def test_a_run_tells_its_steps_and_epochs_and_writes_checkpoints_where_asked(tmp
     assert session.state.history is not None
     assert steps == list(range(len(session.state.history))) and epochs == [1, 2]
     assert list((tmp_path / "run").glob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("of_loop", "asked", "says"),
+    [
+        (
+            {"metrics": {"one": lambda output, target: 1.0}},
+            {},
+            r"Got metrics \(one\) without valid_dl; expected batches",
+        ),
+        ({}, {"checkpoint_every": 5}, "Got checkpoint_every=5 without checkpoint_dir; expected a folder"),
+        ({}, {"patience": 2}, "Got patience without valid_dl; expected batches"),
+    ],
+)
+def test_options_of_which_nothing_would_come_are_refused_as_in_a_script_and_nothing_changes(
+    of_loop: dict[str, Any], asked: dict[str, Any], says: str
+) -> None:
+    loop = a_loop(**of_loop)
+    before, session = print_of(loop), Session(loop)
+    shown = {name: getattr(session.state, name) for name in session.state.trait_names()}
+    with pytest.raises(InputError, match=says):
+        session.fine_tune(1, **asked)
+    assert all(getattr(session.state, name) is value for name, value in shown.items())
+    assert session.job is None and not oracle.changes(before, print_of(loop))
+    with pytest.raises(InputError, match=says):
+        given = {"plan": session.plan(1), **of_loop, **asked}
+        fit(loop.model, loop.optimizers[0], loop.train_dl, loop.loss_fn, **given)
 
 
 def test_the_best_weights_are_kept_without_validation_too() -> None:

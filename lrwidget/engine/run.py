@@ -122,7 +122,7 @@ class Run:
             run = cls(loop, Plan.from_dict(found["plan"]), checkpoint_dir=folder.path, **found["options"])
         except KeyError as error:
             raise RecordError(f"Got a checkpoint without {error}; expected one that a run wrote.") from error
-        run._checkpoints.folder, run._found = folder, found
+        run._checkpoints.folder, run._found = folder, found  # this one knows which files it has read
         return run
 
     @property
