@@ -122,7 +122,7 @@ class RunControls:
         self.freeze_epochs = self._field("freeze_epochs", read_freeze_epochs, "frozen", "95px")
         self.pct_start = self._field("pct_start", read_share, "warm-up", "115px")
         self.div = self._field("div", read_factor, "div", "85px")
-        self.div_final = self._field("div_final", read_factor, "final div", "125px")
+        self.div_final = self._field("div_final", read_factor, "final div", "135px")
         self.momentum = self._field("momentum", read_momentum, "momentum", "165px")
         self.anneal = self._choice("anneal", "annealing", "255px")
         self.phases = self._choice("phases", "phases", "195px")
