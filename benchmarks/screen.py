@@ -48,7 +48,7 @@ SWEEP = "started = time.perf_counter()\nw.sweep(num_steps={steps}, **options)"
 
 TURNS = """
 from array import array
-from lrwidget.session import Pace
+from lrwidget.pace import Pace
 
 ticks, due = array("d"), Pace.due
 
