@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic
 from xml.etree import ElementTree
 
 import pytest
@@ -16,6 +17,7 @@ from tests.browser.lrwidget_page import WidgetPage
 from tests.browser.notebook_page import NotebookPage
 from tests.browser.test_widget import SHORT, start
 
+CHOSEN = "[[view.what.label, view.kind.label] for view in w._views if type(view).__name__ == 'Exports'][0]"
 CLIPBOARD = "() => navigator.clipboard.readText()"
 
 
@@ -47,16 +49,24 @@ def saved(widget: WidgetPage, button: str, folder: Path) -> Path:
     return path
 
 
+def choose(widget: WidgetPage, what: str, kind: str) -> None:
+    """Choose a picture, and wait for the kernel to know: ipykernel 7 hears choices and presses on different threads."""
+    widget.field("picture of the").select_option(label=what)
+    widget.field("as").select_option(label=kind)
+    deadline = monotonic() + 20
+    while (chosen := widget.notebook.kernel_value(CHOSEN)) != [what, kind]:
+        assert monotonic() < deadline, chosen
+
+
 @pytest.mark.parametrize("what", ["sweep", "schedule", "run"])
 def test_a_press_saves_a_picture(widget: WidgetPage, what: str, tmp_path: Path) -> None:
-    widget.field("picture of the").select_option(label=what)
-    widget.field("as").select_option(label="PNG")
+    choose(widget, what, "PNG")
     png = saved(widget, "Save picture", tmp_path)
     assert png.name == f"lrwidget-{what}.png"
     height, width, _ = imread(png).shape
     assert width > 600 and height > 300
 
-    widget.field("as").select_option(label="SVG")
+    choose(widget, what, "SVG")
     svg = saved(widget, "Save picture", tmp_path)
     assert svg.name == f"lrwidget-{what}.svg"
     assert ElementTree.parse(svg).getroot().tag.endswith("svg")
