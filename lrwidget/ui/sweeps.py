@@ -1,4 +1,7 @@
-"""The list of kept sweeps: which one is chosen, what they are called, how they went."""
+"""The list of kept sweeps: which one is chosen, what they are called, how they went.
+
+It has its room from the start, and scrolls when there are more than fit: what is below it never moves.
+"""
 
 import html
 from collections.abc import Callable, Sequence
@@ -10,7 +13,7 @@ from lrwidget.engine.curve import StopReason
 from lrwidget.engine.errors import InputError
 from lrwidget.look import format_lr
 from lrwidget.ui.fields import Field
-from lrwidget.ui.palette import TEXT, close_all, put
+from lrwidget.ui.palette import FAINT, TEXT, close_all, hidden, put
 from lrwidget.ui.sweep_lines import CHOSEN_WIDTH, DASHES, KEPT_WIDTH, line_look
 
 if TYPE_CHECKING:
@@ -19,8 +22,14 @@ if TYPE_CHECKING:
 
 ROW = 32
 """Height of a row in px, which the radio buttons beside the rows have as well."""
-ROWS = 6
-"""Rows that are seen at once; one scrolls to the others."""
+ROWS = 2
+"""Rows that are seen at once, each with as many sweeps as the page is wide; one scrolls to the others."""
+COLUMNS = "repeat(auto-fill, minmax(min(100%, 440px), 1fr))"
+"""Of rows and of radio buttons alike: a sweep is this wide at least, where the page is."""
+RADIO = 24
+"""Width of a radio button in px."""
+PAGE, SHADOW = "var(--jp-layout-color0, white)", "rgba(128, 128, 128, 0.5)"
+NONE_YET = "Sweeps are kept here: choose one to go back to it, and see the others beside it."
 
 ENDED = {
     StopReason.FINISHED: "to the end",
@@ -36,9 +45,28 @@ ENDED = {
 NAME, REMOVE = "What to call it", "Keep it no longer"
 
 # Radio buttons, fields and buttons say which sweep they are of to those who hear it. Others see it by the row.
+# The radio buttons are one widget: they lie in a grid of their own below that of the rows, which leave room for them.
+# A reversed column is scrolled to its end, where the latest sweep is, and stays there while it grows; a part that does
+# not fill it is pushed to the top by its margin. Shadows at its edges tell that there is more; at the end of what there
+# is they are covered by the page's colour, which moves along.
 STYLE = f"""<style>
-.lrw-sweeps .widget-radio-box {{ margin: 0 !important; }}
+.lrw-sweeps .lrw-kept {{
+  display: flex; flex-direction: column-reverse; height: {ROWS * ROW}px; overflow: hidden auto; scrollbar-width: thin;
+  background:
+    linear-gradient({PAGE} 30%, transparent) top / 100% 20px no-repeat local,
+    linear-gradient(transparent, {PAGE} 70%) bottom / 100% 20px no-repeat local,
+    linear-gradient({SHADOW}, transparent) top / 100% 6px no-repeat scroll,
+    linear-gradient(transparent, {SHADOW}) bottom / 100% 6px no-repeat scroll;
+}}
+.lrw-sweeps .lrw-kept > * {{ flex: none; margin: 0 0 auto 0; width: 100%; }}
+.lrw-sweeps .lrw-kept-grid > * {{ grid-area: 1 / 1; margin: 0; width: 100%; }}
+.lrw-sweeps .lrw-kept-rows {{ pointer-events: none; }}
+.lrw-sweeps .lrw-kept-rows > * > * {{ pointer-events: auto; }}
+.lrw-sweeps .widget-radio-box {{
+  margin: 0 !important; display: grid; grid-template-columns: {COLUMNS}; grid-auto-rows: {ROW}px; gap: 0 16px;
+}}
 .lrw-sweeps .widget-radio-box label {{
+  width: {RADIO}px;
   display: flex; align-items: center; height: {ROW}px; font-size: 0; cursor: pointer;
 }}
 .lrw-sweeps .widget-radio-box input {{ margin: 0 4px; cursor: pointer; }}
@@ -86,17 +114,18 @@ class SweepList:
         self._facts: list[ipywidgets.HTML] = []
         self.names: list[Field[str]] = []
         self.removers: list[ipywidgets.Button] = []
-        self.choice = ipywidgets.RadioButtons(options=[], layout=ipywidgets.Layout(width="24px", flex="0 0 auto"))
+        self.choice = ipywidgets.RadioButtons(options=[])
         self.choice.observe(self._clicked, "index")
-        self._rows = ipywidgets.VBox(layout=ipywidgets.Layout(flex="1 1 auto", min_width="0"))
-        body = ipywidgets.HBox(
-            [self.choice, self._rows],
-            layout=ipywidgets.Layout(max_height=f"{ROWS * ROW + 4}px", overflow="hidden auto"),
+        self._rows = ipywidgets.GridBox(
+            layout=ipywidgets.Layout(grid_template_columns=COLUMNS, grid_auto_rows=f"{ROW}px", grid_gap="0 16px")
         )
-        self.view = ipywidgets.VBox(
-            [ipywidgets.HTML(STYLE, layout=ipywidgets.Layout(display="none")), body, self._note],
-            layout=ipywidgets.Layout(display="none"),
-        )
+        self._rows.add_class("lrw-kept-rows")
+        self._grid = ipywidgets.GridBox([self.choice, self._rows])
+        self._grid.add_class("lrw-kept-grid")
+        self._hint = ipywidgets.HTML(f"<span style='color: {FAINT}; line-height: 1.4'>{NONE_YET}</span>")
+        kept = ipywidgets.Box([self._grid, self._hint])
+        kept.add_class("lrw-kept")
+        self.view = ipywidgets.VBox([hidden(STYLE), kept, self._note])
         self.view.add_class("lrw-sweeps")
 
     def render(self, state: "LRState") -> None:
@@ -112,7 +141,8 @@ class SweepList:
             put(self.names[index].view, disabled=running)
             put(self.removers[index], disabled=running, description=f"Remove {sweep.name}", tooltip=REMOVE)
         put(self.choice, disabled=running)
-        put(self.view.layout, display=None if sweeps else "none")
+        put(self._grid.layout, display=None if sweeps else "none")
+        put(self._hint.layout, display="none" if sweeps else None)
 
     def close(self) -> None:
         """Let go of the browser's copies and of the callbacks."""
@@ -139,18 +169,24 @@ class SweepList:
             hint=NAME,
             width="150px",
         )
-        # It grows with the page, and gives way where the page is narrow.
-        name.view.layout.flex, name.view.layout.min_width = "0 1 auto", "70px"
+        # It gives way where the page is narrow, before the facts do.
+        name.view.layout.flex, name.view.layout.min_width = "0 4 auto", "70px"
         remove = ipywidgets.Button(icon="times", layout=ipywidgets.Layout(width="30px", flex="0 0 auto"))
         remove.on_click(lambda _button: self._on_remove(index))
         self._looks.append(look)
         self._facts.append(facts)
         self.names.append(name)
         self.removers.append(remove)
-        facts.layout.flex, facts.layout.min_width = "0 1 270px", "0"
+        facts.layout.flex, facts.layout.min_width = "1 1 auto", "0"
         return ipywidgets.HBox(
             [look, name.view, facts, remove],
-            layout=ipywidgets.Layout(height=f"{ROW}px", align_items="center", grid_gap="6px"),
+            layout=ipywidgets.Layout(
+                height=f"{ROW}px",
+                max_width="560px",
+                padding=f"0 0 0 {RADIO + 4}px",
+                align_items="center",
+                grid_gap="6px",
+            ),
         )
 
     def _show_choice(self, sweeps: "Sequence[KeptSweep]", chosen: int | None) -> None:

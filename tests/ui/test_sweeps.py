@@ -42,7 +42,7 @@ class Listener:
 
     @property
     def rows(self) -> list[str]:
-        return [texts_of(row) for row in self.list.view.children[1].children[1].children]
+        return [texts_of(row) for row in self.list._rows.children]
 
 
 @pytest.fixture
@@ -53,11 +53,13 @@ def screen() -> Listener:
 # What it shows ---------------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_seen_before_there_is_a_sweep(screen: Listener) -> None:
+def test_before_there_is_a_sweep_its_place_is_kept_and_says_what_will_be_there(screen: Listener) -> None:
     screen.show(chosen=None)
-    assert screen.list.view.layout.display == "none"
+    assert "Sweeps are kept here" in seen_in(screen.list.view)
     screen.show("sweep 1")
-    assert screen.list.view.layout.display is None
+    assert "Sweeps are kept here" not in seen_in(screen.list.view) and "100 steps" in seen_in(screen.list.view)
+    screen.show(chosen=None)
+    assert "100 steps" not in seen_in(screen.list.view)
 
 
 def test_a_row_tells_name_range_steps_and_how_it_ended(screen: Listener) -> None:
@@ -191,6 +193,13 @@ def test_closing_leaves_no_widget_behind() -> None:
     screen.show("a")
     screen.list.close()
     assert set(INSTANCES) == before
+
+
+def seen_in(widget: ipywidgets.Widget) -> str:
+    """The HTML that is displayed."""
+    if widget.layout.display == "none":
+        return ""
+    return texts_of(widget) if not hasattr(widget, "children") else "".join(map(seen_in, widget.children))
 
 
 def below(widget: ipywidgets.Widget) -> list[ipywidgets.Widget]:
