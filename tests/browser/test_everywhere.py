@@ -30,6 +30,13 @@ def test_a_cell_that_runs_again_closes_the_widget_it_showed_before(lab: Lab, app
     notebook.wait_output(3, "a widget that is closed")
     widget.press("Sweep")
     expect(widget.root).to_contain_text("suggested", timeout=30_000)
+
+    notebook.kernel_value("globals().update(pause=0.1, second=w)")
+    widget.press("Sweep")
+    widget.wait_running()
+    notebook.run_cell(1)
+    notebook.wait_idle()
+    assert notebook.kernel_value("[second.curve.stop_reason, w is second]") == ["stopped", False]
     assert not notebook.errors
 
 
