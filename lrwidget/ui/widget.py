@@ -146,7 +146,7 @@ class LRWidget:
             self._chart,
             self._picks,
             groups,
-            self._sweeps,  # it grows when a sweep ends, under no hand that is on its way to a field
+            self._sweeps,
             SchedulePreview(),
             self._controls,
             self._runs,
