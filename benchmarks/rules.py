@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.measure import Spread, timed
 from benchmarks.report import Row
 from lrwidget import LossCurve
-from lrwidget.engine.suggest import minimum_tenth, steepest, suggest, valley
+from lrwidget.engine.sweeps.suggest import minimum_tenth, steepest, suggest, valley
 
 
 def curve(points: int = 10_000) -> LossCurve:

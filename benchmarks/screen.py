@@ -48,7 +48,7 @@ SWEEP = "started = time.perf_counter()\nw.sweep(num_steps={steps}, **options)"
 
 TURNS = """
 from array import array
-from lrwidget.pace import Pace
+from lrwidget.session.pace import Pace
 
 ticks, due = array("d"), Pace.due
 

@@ -7,15 +7,15 @@ importing lrwidget loads neither IPython, ipywidgets, bqplot nor matplotlib.
 
 from typing import TYPE_CHECKING, Any
 
-from lrwidget.engine.curve import LossCurve, StopReason
+from lrwidget.engine.borrowing.preserve import preserved
 from lrwidget.engine.errors import LRWidgetError
-from lrwidget.engine.fit import fine_tune, fit, resume
-from lrwidget.engine.history import History
-from lrwidget.engine.layers import layer_groups
-from lrwidget.engine.plan import Plan, fine_tune_plan, one_cycle
-from lrwidget.engine.preserve import preserved
+from lrwidget.engine.loops.layers import layer_groups
+from lrwidget.engine.plans.plan import Plan, fine_tune_plan, one_cycle
 from lrwidget.engine.record import load
-from lrwidget.engine.sweep import range_test
+from lrwidget.engine.runs.fit import fine_tune, fit, resume
+from lrwidget.engine.runs.history import History
+from lrwidget.engine.sweeps.curve import LossCurve, StopReason
+from lrwidget.engine.sweeps.sweep import range_test
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -60,14 +60,14 @@ def __getattr__(name: str) -> Any:
 
 def load_ipython_extension(ipython: "InteractiveShell") -> None:
     """`%load_ext lrwidget`: register `%lrfind`."""
-    from lrwidget.ui import magics
+    from lrwidget.ui.notebook import magics
 
     magics.register(ipython)
 
 
 def unload_ipython_extension(ipython: "InteractiveShell") -> None:
     """`%unload_ext lrwidget`: take away what was registered."""
-    from lrwidget.ui import kernel, magics
+    from lrwidget.ui.notebook import kernel, magics
 
     magics.unregister(ipython)
     kernel.unload()

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lrwidget.engine.curve import StopReason
+from lrwidget.engine.sweeps.curve import StopReason
 from lrwidget.engine.words import format_lr as format_lr
 
 if TYPE_CHECKING:
-    from lrwidget.engine.curve import LossCurve, Trace
-    from lrwidget.engine.plan import Plan
-    from lrwidget.engine.suggest import Advice
+    from lrwidget.engine.plans.plan import Plan
+    from lrwidget.engine.sweeps.curve import LossCurve, Trace
+    from lrwidget.engine.sweeps.suggest import Advice
 
 GROUP_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B2A100")
 """Okabe and Ito's palette, which people with any colour vision tell apart; its yellow darkened to be seen on white."""

@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 from traitlets import Bool, Enum, HasTraits, Instance, Int, TraitError, Tuple, Unicode, validate
 
-from lrwidget.engine.curve import LossCurve
-from lrwidget.engine.cycle import Anneal
-from lrwidget.engine.history import History
-from lrwidget.engine.plan import Plan
-from lrwidget.engine.suggest import Advice
-from lrwidget.engine.sweep import SweepConfig
+from lrwidget.engine.plans.cycle import Anneal
+from lrwidget.engine.plans.plan import Plan
+from lrwidget.engine.runs.history import History
+from lrwidget.engine.sweeps.curve import LossCurve
+from lrwidget.engine.sweeps.suggest import Advice
+from lrwidget.engine.sweeps.sweep import SweepConfig
 
 
 class Phase(StrEnum):
@@ -73,7 +73,7 @@ class RunOptions:
     Attributes:
         epochs: passes over the training loader, 1 or more; default 5, what a fine-tune commonly takes.
         steps: optimizer steps in their place, for a loader that has no length; default None.
-        preset: a name of `lrwidget.engine.plan.PRESETS`; it gives the defaults of the other fields.
+        preset: a name of `lrwidget.engine.plans.plan.PRESETS`; it gives the defaults of the other fields.
         pct_start: share of the steps that warm up, 0 ... 1; None: the preset's.
         div: the run starts at `max_lr / div`; None: the preset's.
         div_final: how far the run anneals, by the preset's formula; None: the preset's.

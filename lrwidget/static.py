@@ -17,11 +17,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
-from lrwidget.engine.curve import LossCurve
 from lrwidget.engine.errors import InputError
-from lrwidget.engine.history import History
-from lrwidget.engine.plan import Plan
-from lrwidget.engine.suggest import Advice
+from lrwidget.engine.plans.plan import Plan
+from lrwidget.engine.runs.history import History
+from lrwidget.engine.sweeps.curve import LossCurve
+from lrwidget.engine.sweeps.suggest import Advice
 from lrwidget.look import (
     Tick,
     fastest,

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lrwidget import look
-from lrwidget.engine.curve import LossCurve, StopReason, Trace
-from lrwidget.engine.plan import one_cycle
-from lrwidget.engine.suggest import Advice, Suggestion
+from lrwidget.engine.plans.plan import one_cycle
+from lrwidget.engine.sweeps.curve import LossCurve, StopReason, Trace
+from lrwidget.engine.sweeps.suggest import Advice, Suggestion
 
 
 def trace(smoothed: list[float], losses: list[float] | None = None) -> Trace:

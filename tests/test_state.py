@@ -3,7 +3,7 @@ import math
 import pytest
 from traitlets import TraitError
 
-from lrwidget.engine.groups import Group
+from lrwidget.engine.loops.groups import Group
 from lrwidget.state import LRState, Phase, Progress, RunOptions
 
 GROUPS = tuple(Group(name=name, n_params=10, layers=(), lr=1e-3) for name in ("body", "head"))

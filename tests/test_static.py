@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageColor
 
 from lrwidget import static
-from lrwidget.engine.curve import LossCurve
-from lrwidget.engine.plan import PRESETS, one_cycle
+from lrwidget.engine.plans.plan import PRESETS, one_cycle
+from lrwidget.engine.sweeps.curve import LossCurve
 from lrwidget.look import group_color
 from tests.ui.states import LRS, NAMES, a_curve, a_history, an_advice
 

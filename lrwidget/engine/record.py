@@ -23,9 +23,9 @@ from lrwidget.engine.errors import InputTypeError, RecordError
 VERSION = 1
 WANTED = "a file that save() of a curve, a plan or a history wrote"
 KINDS = {
-    "curve": ("lrwidget.engine.curve", "LossCurve"),
-    "plan": ("lrwidget.engine.plan", "Plan"),
-    "history": ("lrwidget.engine.history", "History"),
+    "curve": ("lrwidget.engine.sweeps.curve", "LossCurve"),
+    "plan": ("lrwidget.engine.plans.plan", "Plan"),
+    "history": ("lrwidget.engine.runs.history", "History"),
 }
 """Kind of record → module and class. Names, so that a curve is read without importing what trains."""
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from lrwidget.engine.history import History
+from lrwidget.engine.runs.history import History
 from lrwidget.state import LRState
 
 WRITERS = {"csv": History.to_csv, "json": History.save}

@@ -8,36 +8,37 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import ipywidgets
 import torch
 
-from lrwidget.engine.curve import LossCurve
 from lrwidget.engine.errors import LRWidgetError, in_one_line, known_options
-from lrwidget.engine.fit import RunPoint, ignore
-from lrwidget.engine.history import EpochPoint, History
-from lrwidget.engine.loop import Loop
-from lrwidget.engine.plan import Pick, Plan
-from lrwidget.engine.protocols import Loader, LossFn, LossStep, Metric, OptimizerLike, TrainStep
-from lrwidget.engine.step import Amp
-from lrwidget.engine.suggest import Advice
+from lrwidget.engine.loops.loop import Loop
+from lrwidget.engine.loops.protocols import Loader, LossFn, LossStep, Metric, OptimizerLike, TrainStep
+from lrwidget.engine.loops.step import Amp
+from lrwidget.engine.picking import Pick
+from lrwidget.engine.plans.plan import Plan
+from lrwidget.engine.runs.fit import RunPoint, ignore
+from lrwidget.engine.runs.history import EpochPoint, History
+from lrwidget.engine.sweeps.curve import LossCurve
+from lrwidget.engine.sweeps.suggest import Advice
 from lrwidget.engine.words import format_lr
-from lrwidget.jobs import Job
-from lrwidget.session import Session
+from lrwidget.session.jobs import Job
+from lrwidget.session.session import Session
 from lrwidget.state import KeptSweep, LRState
-from lrwidget.ui import cells, kernel
-from lrwidget.ui.bind import bind
-from lrwidget.ui.chart import LossChart
-from lrwidget.ui.closed import check_open, is_closed, let_go
-from lrwidget.ui.exports import Exports
+from lrwidget.ui.chart.chart import LossChart
 from lrwidget.ui.files import history_file, picture_file
-from lrwidget.ui.group_table import GroupTable
-from lrwidget.ui.palette import close_all
-from lrwidget.ui.panel import Panel
-from lrwidget.ui.pick_bar import PickBar
-from lrwidget.ui.picture import Picture, curve_picture, run_picture
-from lrwidget.ui.run_controls import RunControls
-from lrwidget.ui.runs import RunChart
-from lrwidget.ui.schedule import SchedulePreview
-from lrwidget.ui.status import StatusLine
-from lrwidget.ui.sweeps import SweepList
-from lrwidget.ui.toolbar import Toolbar
+from lrwidget.ui.notebook import cells, kernel
+from lrwidget.ui.notebook.closed import check_open, is_closed, let_go
+from lrwidget.ui.notebook.picture import Picture, curve_picture, run_picture
+from lrwidget.ui.parts.bind import bind
+from lrwidget.ui.parts.palette import close_all
+from lrwidget.ui.parts.panel import Panel
+from lrwidget.ui.views.exports import Exports
+from lrwidget.ui.views.group_table import GroupTable
+from lrwidget.ui.views.pick_bar import PickBar
+from lrwidget.ui.views.run_controls import RunControls
+from lrwidget.ui.views.runs import RunChart
+from lrwidget.ui.views.schedule import SchedulePreview
+from lrwidget.ui.views.status import StatusLine
+from lrwidget.ui.views.sweeps import SweepList
+from lrwidget.ui.views.toolbar import Toolbar
 from lrwidget.ui.words import in_words
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def attach(
 ) -> "LRWidget":
     """A widget for a training loop; showing it, or leaving it as the last line of a cell, is enough.
 
-    The arguments are those of `lrwidget.engine.loop.Loop`. Nothing is changed and nothing runs until a sweep or a
+    The arguments are those of `lrwidget.engine.loops.loop.Loop`. Nothing is changed and nothing runs until a sweep or a
     run is started.
     """
     loop = Loop(
@@ -255,7 +256,7 @@ class LRWidget:
 
         Args:
             **changes: `start_lr`, `end_lr`, `num_steps`, `mode`, `smoothing`, `diverge_ratio`; what is left out is as
-                in the last sweep, or on the screen. See `lrwidget.engine.sweep.SweepConfig`. And for this sweep
+                in the last sweep, or on the screen. See `lrwidget.engine.sweeps.sweep.SweepConfig`. And for this sweep
                 alone: `verify=True` proves afterwards that all was given back, `snapshot="cpu"` keeps the copies there.
 
         In a notebook this returns at once when it ends a cell, and the next cell waits until the model has been given

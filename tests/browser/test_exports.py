@@ -10,8 +10,8 @@ import pytest
 from matplotlib.image import imread
 from playwright.sync_api import expect
 
-from lrwidget.engine.history import History
 from lrwidget.engine.record import load
+from lrwidget.engine.runs.history import History
 from tests.browser.conftest import Lab
 from tests.browser.lrwidget_page import WidgetPage
 from tests.browser.notebook_page import NotebookPage

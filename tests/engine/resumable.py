@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 import lrwidget
 from lrwidget.engine.errors import RecordError
-from lrwidget.engine.history import History
+from lrwidget.engine.runs.history import History
 from tests.engine.oracle import bits, digest, of_generators
 from tests.engine.zoo import Augmented, adam, loader, net
 

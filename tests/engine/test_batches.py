@@ -10,8 +10,8 @@ import torch
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 from torch.utils.data import DataLoader, TensorDataset
 
-from lrwidget.engine.batches import Batches, RanDryError, check_loader, describe_batch, length, to_device
 from lrwidget.engine.errors import EmptyLoaderError, InputError, InputTypeError
+from lrwidget.engine.loops.batches import Batches, RanDryError, check_loader, describe_batch, length, to_device
 from tests.engine.zoo import Stream, loader
 
 CPU = torch.device("cpu")

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from lrwidget.engine.best import BestWeights
-from lrwidget.engine.history import EpochPoint
+from lrwidget.engine.runs.best import BestWeights
+from lrwidget.engine.runs.history import EpochPoint
 
 
 def epoch(number: int, valid_loss: float | None) -> EpochPoint:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from lrwidget.engine.checkpoint import CheckpointFolder
 from lrwidget.engine.errors import InputError, InputTypeError, RecordError
+from lrwidget.engine.runs.checkpoint import CheckpointFolder
 
 
 def state(number: int) -> dict[str, Any]:

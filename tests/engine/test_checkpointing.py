@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from lrwidget.engine.checkpoint import CheckpointFolder
-from lrwidget.engine.checkpointing import CHECKPOINT_EVERY_S, Checkpointing
+from lrwidget.engine.runs.checkpoint import CheckpointFolder
+from lrwidget.engine.runs.checkpointing import CHECKPOINT_EVERY_S, Checkpointing
 
 
 class Clock:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrwidget.engine.curve import LossCurve, LossTracker, StopReason, beta_for
 from lrwidget.engine.errors import InputError, InputTypeError, RecordError
 from lrwidget.engine.record import load
+from lrwidget.engine.sweeps.curve import LossCurve, LossTracker, StopReason, beta_for
 
 ANY_LOSS = st.floats(allow_nan=True, allow_infinity=True, width=64)
 
@@ -316,7 +316,7 @@ for name in ("lrwidget", "lrwidget.engine"):
     package = types.ModuleType(name)
     package.__path__ = [str(pathlib.Path(*name.split(".")))]
     sys.modules[name] = package
-from lrwidget.engine.curve import LossCurve
+from lrwidget.engine.sweeps.curve import LossCurve
 LossCurve.from_arrays([1, 2], [1, 2]).suggest()
 print({"torch", "IPython", "ipywidgets", "bqplot", "matplotlib", "traitlets"} & sys.modules.keys())
 """

@@ -2,9 +2,9 @@ import math
 
 import pytest
 
-from lrwidget.engine.curve import StopReason
-from lrwidget.engine.ending import Ending
-from lrwidget.engine.history import EpochPoint
+from lrwidget.engine.runs.ending import Ending
+from lrwidget.engine.runs.history import EpochPoint
+from lrwidget.engine.sweeps.curve import StopReason
 
 
 def epoch(number: int, valid_loss: float | None = None) -> EpochPoint:

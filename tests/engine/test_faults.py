@@ -21,10 +21,10 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
+from lrwidget.engine.borrowing.preserve import preserved
 from lrwidget.engine.errors import LossError, LRWidgetError
-from lrwidget.engine.loop import Loop
-from lrwidget.engine.preserve import preserved
-from lrwidget.engine.sweep import Sweep, SweepConfig, range_test
+from lrwidget.engine.loops.loop import Loop
+from lrwidget.engine.sweeps.sweep import Sweep, SweepConfig, range_test
 from tests.engine.oracle import changes, of_everything
 from tests.engine.zoo import (
     MODELS,

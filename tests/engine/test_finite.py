@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lrwidget.engine.finite import FiniteWeights
+from lrwidget.engine.runs.finite import FiniteWeights
 from tests.engine.looks import Looks
 
 

@@ -12,13 +12,13 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from lrwidget.engine.curve import StopReason
 from lrwidget.engine.errors import BusyError, InputError, InputTypeError
-from lrwidget.engine.fit import Run, fine_tune, fit, resume, steps_per_epoch
-from lrwidget.engine.loop import Loop
-from lrwidget.engine.plan import PRESETS, one_cycle
-from lrwidget.engine.sweep import Sweep, SweepConfig
-from lrwidget.engine.validate import validate
+from lrwidget.engine.loops.loop import Loop
+from lrwidget.engine.plans.plan import PRESETS, one_cycle
+from lrwidget.engine.runs.fit import Run, fine_tune, fit, resume, steps_per_epoch
+from lrwidget.engine.runs.validate import validate
+from lrwidget.engine.sweeps.curve import StopReason
+from lrwidget.engine.sweeps.sweep import Sweep, SweepConfig
 from tests.engine.looks import Looks
 from tests.engine.oracle import changes, of_everything
 from tests.engine.zoo import Augmented, Stream, adam, classification, loader, net

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from lrwidget.engine.errors import InputError
-from lrwidget.engine.group_schedule import GroupSchedule
-from lrwidget.engine.loop import Loop
-from lrwidget.engine.plan import one_cycle
+from lrwidget.engine.loops.loop import Loop
+from lrwidget.engine.plans.group_schedule import GroupSchedule
+from lrwidget.engine.plans.plan import one_cycle
 from tests.engine.zoo import loader
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from lrwidget.engine.errors import InputError, ModelMismatchError
-from lrwidget.engine.groups import (
+from lrwidget.engine.loops.groups import (
     check_belongs,
     describe,
     frozen,

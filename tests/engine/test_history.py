@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lrwidget.engine.curve import StopReason
 from lrwidget.engine.errors import RecordError
-from lrwidget.engine.fit import fine_tune, fit
-from lrwidget.engine.history import EpochPoint, History
-from lrwidget.engine.plan import fine_tune_plan, one_cycle
+from lrwidget.engine.plans.plan import fine_tune_plan, one_cycle
 from lrwidget.engine.record import load
+from lrwidget.engine.runs.fit import fine_tune, fit
+from lrwidget.engine.runs.history import EpochPoint, History
+from lrwidget.engine.sweeps.curve import StopReason
 from tests.engine.zoo import adam, loader, net
 
 

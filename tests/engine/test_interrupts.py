@@ -18,12 +18,12 @@ from torch import nn
 from torch.nn import functional as F
 
 import lrwidget.engine
-from lrwidget.engine.fit import Run
-from lrwidget.engine.interrupts import InterruptShield
-from lrwidget.engine.loop import Loop
-from lrwidget.engine.plan import one_cycle
-from lrwidget.engine.preserve import preserved
-from lrwidget.engine.sweep import Sweep, SweepConfig
+from lrwidget.engine.borrowing.interrupts import InterruptShield
+from lrwidget.engine.borrowing.preserve import preserved
+from lrwidget.engine.loops.loop import Loop
+from lrwidget.engine.plans.plan import one_cycle
+from lrwidget.engine.runs.fit import Run
+from lrwidget.engine.sweeps.sweep import Sweep, SweepConfig
 from tests.engine.oracle import changes, of_everything
 from tests.engine.zoo import Wild, adam, classification, net, train
 

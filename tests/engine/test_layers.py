@@ -11,10 +11,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-import lrwidget.engine.groups as groups
+import lrwidget.engine.loops.groups as groups
 from lrwidget.engine.errors import InputError, InputTypeError, ModelMismatchError
-from lrwidget.engine.layers import LayerGroups, layer_groups
-from lrwidget.engine.regroup import regroup, ungroup
+from lrwidget.engine.loops.layers import LayerGroups, layer_groups
+from lrwidget.engine.loops.regroup import regroup, ungroup
 from tests.engine.oracle import changes, of_everything
 from tests.engine.zoo import MODELS, adam, loader, net, train
 

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from lrwidget.engine.errors import InputError, InputTypeError, ModelMismatchError
-from lrwidget.engine.fit import fit
-from lrwidget.engine.loop import Loop
-from lrwidget.engine.plan import one_cycle
-from lrwidget.engine.sweep import Sweep, SweepConfig, range_test
+from lrwidget.engine.loops.loop import Loop
+from lrwidget.engine.plans.plan import one_cycle
+from lrwidget.engine.runs.fit import fit
+from lrwidget.engine.sweeps.sweep import Sweep, SweepConfig, range_test
 from tests.engine.oracle import changes, of_everything
 from tests.engine.zoo import (
     CLASSES,

@@ -6,10 +6,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lrwidget.engine.batches import Batches
 from lrwidget.engine.errors import LossError
-from lrwidget.engine.loop import Loop
-from lrwidget.engine.next_step import NextStep
+from lrwidget.engine.loops.batches import Batches
+from lrwidget.engine.loops.loop import Loop
+from lrwidget.engine.runs.next_step import NextStep
 from tests.engine.zoo import adam, classification, loader, net
 
 

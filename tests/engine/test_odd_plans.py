@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import OneCycleLR
 
-from lrwidget.engine.plan import PRESETS, Plan, one_cycle
+from lrwidget.engine.plans.plan import PRESETS, Plan, one_cycle
 
 PLANS = 3000
 STEPPED, CODED = 2, 6

@@ -20,11 +20,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from lrwidget.engine.fit import fine_tune, fit
-from lrwidget.engine.history import History
-from lrwidget.engine.loop import Loop
-from lrwidget.engine.plan import Plan, fine_tune_plan, one_cycle
-from lrwidget.session import Session
+from lrwidget.engine.loops.loop import Loop
+from lrwidget.engine.plans.plan import Plan, fine_tune_plan, one_cycle
+from lrwidget.engine.runs.fit import fine_tune, fit
+from lrwidget.engine.runs.history import History
+from lrwidget.session.session import Session
 from tests.engine.zoo import Augmented, adam, loader, net
 
 Row = tuple[float, float, float, float, float]

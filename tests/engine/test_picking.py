@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrwidget.engine.picking import moved, scaled
-from lrwidget.engine.plan import resolve_lrs
+from lrwidget.engine.picking import moved, resolve_lrs, scaled
 
 LR = st.floats(1e-9, 1e2)
 SEVERAL = st.lists(LR, min_size=1, max_size=6)

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 
-from lrwidget.engine.cycle import Shape
 from lrwidget.engine.errors import InputError, InputTypeError, RecordError
-from lrwidget.engine.plan import PRESETS, Cycle, Plan, fine_tune_plan, one_cycle, resolve_lrs
+from lrwidget.engine.picking import resolve_lrs
+from lrwidget.engine.plans.cycle import Shape
+from lrwidget.engine.plans.plan import PRESETS, Cycle, Plan, fine_tune_plan, one_cycle
 
 
 def torch_lrs(max_lrs: list[float], total_steps: int, **options: object) -> np.ndarray:

@@ -15,8 +15,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, Subset
 
+from lrwidget.engine.borrowing.preserve import preserved
 from lrwidget.engine.errors import GiveBackError, InputError, InputTypeError
-from lrwidget.engine.preserve import preserved
 from tests.engine.oracle import changes, of_everything
 from tests.engine.zoo import FEATURES, Augmented, Wild, adam, classification, loader, net, train
 

@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from lrwidget.engine.errors import LRWidgetError
-from lrwidget.engine.fit import fit
-from lrwidget.engine.plan import Plan, one_cycle
+from lrwidget.engine.plans.plan import Plan, one_cycle
+from lrwidget.engine.runs.fit import fit
 
 BATCHES = [(torch.randn(8, 4, generator=torch.Generator().manual_seed(i)), torch.arange(8) % 3) for i in range(7)]
 PLANS = {

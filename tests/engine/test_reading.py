@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from lrwidget.engine.errors import BatchError, LossError
-from lrwidget.engine.reading import Reading
-from lrwidget.engine.step import ExplainedReading
+from lrwidget.engine.loops.reading import Reading
+from lrwidget.engine.loops.step import ExplainedReading
 
 X, Z = torch.arange(6.0).reshape(3, 2), torch.ones(3, 2)
 Y = torch.tensor([0.0, 1.0, 2.0])

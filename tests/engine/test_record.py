@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from lrwidget.engine import record
-from lrwidget.engine.curve import LossCurve, StopReason
 from lrwidget.engine.errors import InputTypeError, RecordError
-from lrwidget.engine.history import History
-from lrwidget.engine.plan import one_cycle
+from lrwidget.engine.plans.plan import one_cycle
+from lrwidget.engine.runs.history import History
+from lrwidget.engine.sweeps.curve import LossCurve, StopReason
 
 
 def a_curve():

@@ -15,12 +15,12 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 import lrwidget
-from lrwidget.engine.batches import shut_down
-from lrwidget.engine.curve import StopReason
 from lrwidget.engine.errors import InputError, InputTypeError, RecordError
-from lrwidget.engine.fit import Run, fit
-from lrwidget.engine.loop import Loop
-from lrwidget.engine.plan import one_cycle
+from lrwidget.engine.loops.batches import shut_down
+from lrwidget.engine.loops.loop import Loop
+from lrwidget.engine.plans.plan import one_cycle
+from lrwidget.engine.runs.fit import Run, fit
+from lrwidget.engine.sweeps.curve import StopReason
 from tests.engine.oracle import changes, of_everything
 from tests.engine.resumable import STEPS, Killed, came_to, seed, spawner, start, work, work_and_die, work_and_tell
 from tests.engine.zoo import MODELS, OPTIMIZERS, Augmented, Stream, adam, classification, loader, make_optimizer, net

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from torch.nn import functional as F
 
-from lrwidget.engine.curve import StopReason
-from lrwidget.engine.ending import Ending
-from lrwidget.engine.group_schedule import GroupSchedule
-from lrwidget.engine.loop import Loop
-from lrwidget.engine.plan import one_cycle
-from lrwidget.engine.run_log import RunLog
+from lrwidget.engine.loops.loop import Loop
+from lrwidget.engine.plans.group_schedule import GroupSchedule
+from lrwidget.engine.plans.plan import one_cycle
+from lrwidget.engine.runs.ending import Ending
+from lrwidget.engine.runs.run_log import RunLog
+from lrwidget.engine.sweeps.curve import StopReason
 from tests.engine.zoo import adam, loader, net
 
 

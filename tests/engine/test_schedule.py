@@ -12,10 +12,10 @@ from torch import nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from lrwidget.engine.errors import InputError, InputTypeError
-from lrwidget.engine.fit import fit
-from lrwidget.engine.groups import NORM_LAYERS
-from lrwidget.engine.plan import PRESETS, Plan, fine_tune_plan, one_cycle
-from lrwidget.engine.schedule import PlannedLR, PlanOneCycleLR
+from lrwidget.engine.loops.groups import NORM_LAYERS
+from lrwidget.engine.plans.plan import PRESETS, Plan, fine_tune_plan, one_cycle
+from lrwidget.engine.plans.schedule import PlannedLR, PlanOneCycleLR
+from lrwidget.engine.runs.fit import fit
 
 
 def bare(n_groups: int = 2, kind: type = torch.optim.SGD, **options: object) -> torch.optim.Optimizer:

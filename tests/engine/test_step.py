@@ -9,11 +9,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lrwidget.engine.batches import Batches
 from lrwidget.engine.errors import InputError, LossError
-from lrwidget.engine.loop import Loop
-from lrwidget.engine.step import needs_closure
-from lrwidget.engine.sweep import range_test
+from lrwidget.engine.loops.batches import Batches
+from lrwidget.engine.loops.loop import Loop
+from lrwidget.engine.loops.step import needs_closure
+from lrwidget.engine.sweeps.sweep import range_test
 from tests.engine.zoo import OPTIMIZERS, classification, loader, make_optimizer, net
 
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lrwidget.engine.curve import LossCurve
-from lrwidget.engine.suggest import MAX_BINS, Advice, minimum_tenth, smoother, steepest, suggest, valley
+from lrwidget.engine.sweeps.curve import LossCurve
+from lrwidget.engine.sweeps.suggest import MAX_BINS, Advice, minimum_tenth, smoother, steepest, suggest, valley
 
 RULES = ("valley", "steepest", "minimum/10")
 FELL_AT = 3e-3

@@ -15,10 +15,10 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from lrwidget.engine.curve import LossCurve, StopReason
 from lrwidget.engine.errors import EmptyLoaderError, InputError, InputTypeError, LossError, ModelMismatchError
-from lrwidget.engine.loop import Loop
-from lrwidget.engine.sweep import Sweep, SweepConfig, SweepPoint, range_test
+from lrwidget.engine.loops.loop import Loop
+from lrwidget.engine.sweeps.curve import LossCurve, StopReason
+from lrwidget.engine.sweeps.sweep import Sweep, SweepConfig, SweepPoint, range_test
 from tests.engine.oracle import changes, of_everything
 from tests.engine.zoo import Augmented, Wild, adam, classification, loader, net, train
 

@@ -12,12 +12,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from lrwidget.engine.borrowing.preserve import preserved
+from lrwidget.engine.borrowing.written import Binding, written_by
 from lrwidget.engine.errors import GiveBackError, InputError
-from lrwidget.engine.fit import fit, resume
-from lrwidget.engine.plan import one_cycle
-from lrwidget.engine.preserve import preserved
-from lrwidget.engine.sweep import range_test
-from lrwidget.engine.written import Binding, written_by
+from lrwidget.engine.plans.plan import one_cycle
+from lrwidget.engine.runs.fit import fit, resume
+from lrwidget.engine.sweeps.sweep import range_test
 from tests.engine.zoo import loader
 
 RATE = 0.1

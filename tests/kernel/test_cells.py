@@ -33,7 +33,7 @@ def left():
 
 def forget():
     '''End one test.'''
-    for _, things in lrwidget.ui.cells._shown.values():
+    for _, things in lrwidget.ui.notebook.cells._shown.values():
         for thing in list(things):
             thing.close()
     for name in ("w", "first", "model", "optimizer"):

@@ -396,7 +396,9 @@ def test_a_sweep_from_its_button_holds_the_next_cell_and_can_be_interrupted(nb: 
         if subshell is None:
             pytest.skip("ipykernel 6 has no subshells")
         route_as_sent(nb)
-    nb.ok("lrwidget.ui.kernel.unload()")  # nothing is installed yet, as in a kernel whose first job comes from a button
+    nb.ok(
+        "lrwidget.ui.notebook.kernel.unload()"
+    )  # nothing is installed yet, as in a kernel whose first job comes from a button
     nb.kernel.click(nb.sweep_button, subshell=subshell)
     nb.hold_at(1)
     nb.kernel.interrupt()

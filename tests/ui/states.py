@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lrwidget.engine.curve import LossCurve
-from lrwidget.engine.groups import Group
-from lrwidget.engine.history import EpochPoint, History
-from lrwidget.engine.suggest import Advice, Suggestion
-from lrwidget.engine.sweep import SweepConfig
+from lrwidget.engine.loops.groups import Group
+from lrwidget.engine.runs.history import EpochPoint, History
+from lrwidget.engine.sweeps.curve import LossCurve
+from lrwidget.engine.sweeps.suggest import Advice, Suggestion
+from lrwidget.engine.sweeps.sweep import SweepConfig
 from lrwidget.state import LRState, RunOptions
 
 NAMES = ("stem", "body", "head")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lrwidget.state import LRState, Phase, Progress
-from lrwidget.ui.bind import bind
+from lrwidget.ui.parts.bind import bind
 from tests.ui.states import a_curve, a_state
 
 

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from comm.base_comm import BaseComm
 
-from lrwidget.engine.curve import LossCurve, StopReason, beta_for
-from lrwidget.engine.suggest import Advice, Suggestion
+from lrwidget.engine.sweeps.curve import LossCurve, StopReason, beta_for
+from lrwidget.engine.sweeps.suggest import Advice, Suggestion
 from lrwidget.look import format_lr
-from lrwidget.ui.chart import LossChart
-from lrwidget.ui.palette import js_key
+from lrwidget.ui.chart.chart import LossChart
+from lrwidget.ui.parts.palette import js_key
 from tests.ui.kept_sweeps import kept
 from tests.ui.states import LRS, a_curve, a_state, an_advice
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from lrwidget.engine.plan import one_cycle
+from lrwidget.engine.plans.plan import one_cycle
 from lrwidget.state import Phase
-from lrwidget.ui.exports import MOST_BYTES, Exports
+from lrwidget.ui.views.exports import MOST_BYTES, Exports
 from tests.ui.hands import INSTANCES, press, texts_of
 from tests.ui.states import NAMES, a_curve, a_history, a_state
 

@@ -4,7 +4,7 @@ import ipywidgets
 import pytest
 
 from lrwidget.engine.errors import InputError
-from lrwidget.ui.fields import (
+from lrwidget.ui.parts.fields import (
     Field,
     LRField,
     read_epochs,

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from lrwidget.engine.plan import one_cycle
+from lrwidget.engine.plans.plan import one_cycle
 from lrwidget.ui.files import history_file, picture_file
 from tests.ui.states import NAMES, a_curve, a_history, a_state
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from lrwidget.jobs import Job
-from lrwidget.ui.gate import Gate
+from lrwidget.session.jobs import Job
+from lrwidget.ui.notebook.gate import Gate
 
 
 def kernels_own(*_: Any) -> str:

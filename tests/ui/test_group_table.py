@@ -9,10 +9,10 @@ import ipywidgets
 import pytest
 
 from lrwidget.engine.errors import InputError
-from lrwidget.engine.groups import Group
-from lrwidget.engine.sweep import SweepConfig
+from lrwidget.engine.loops.groups import Group
+from lrwidget.engine.sweeps.sweep import SweepConfig
 from lrwidget.state import LRState, Phase, RunOptions
-from lrwidget.ui.group_table import STILL, GroupTable
+from lrwidget.ui.views.group_table import STILL, GroupTable
 from tests.ui.hands import INSTANCES, texts_of, type_into
 from tests.ui.states import NAMES, a_curve, a_state
 

@@ -3,7 +3,7 @@
 import html
 import re
 
-from lrwidget.ui.keys import LISTEN, LR_CLASS, STEP, page_help
+from lrwidget.ui.parts.keys import LISTEN, LR_CLASS, STEP, page_help
 from lrwidget.ui.widget import ROOT_CLASS
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lrwidget.ui.markers import PLOT, look_of
+from lrwidget.ui.chart.markers import PLOT, look_of
 from tests.ui.states import LRS, a_state, an_advice
 from tests.ui.test_chart import Listener, message
 

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from lrwidget.engine.errors import NamespaceError
-from lrwidget.ui.namespace import Found, evaluate, find_missing, find_validation
+from lrwidget.ui.notebook.namespace import Found, evaluate, find_missing, find_validation
 
 
 def a_loader() -> DataLoader[Any]:

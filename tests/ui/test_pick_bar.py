@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lrwidget.ui.pick_bar import PickBar
+from lrwidget.ui.views.pick_bar import PickBar
 from tests.ui.hands import INSTANCES, press
 from tests.ui.states import a_curve, a_state, an_advice
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from lrwidget.engine.errors import InputError
-from lrwidget.engine.plan import PRESETS, one_cycle
+from lrwidget.engine.plans.plan import PRESETS, one_cycle
 from lrwidget.state import Phase, RunOptions
-from lrwidget.ui.run_controls import Choice, RunControls
+from lrwidget.ui.views.run_controls import Choice, RunControls
 from tests.ui.hands import INSTANCES, press, texts_of, type_into
 from tests.ui.states import NAMES, a_state
 

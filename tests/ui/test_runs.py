@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lrwidget.engine.curve import StopReason
-from lrwidget.engine.plan import one_cycle
+from lrwidget.engine.plans.plan import one_cycle
+from lrwidget.engine.sweeps.curve import StopReason
 from lrwidget.state import Phase
-from lrwidget.ui.runs import RunChart
+from lrwidget.ui.views.runs import RunChart
 from tests.ui.hands import press
 from tests.ui.states import a_history, a_state
 

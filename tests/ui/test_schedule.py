@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lrwidget.engine.plan import Plan, one_cycle
+from lrwidget.engine.plans.plan import Plan, one_cycle
 from lrwidget.look import format_lr, group_color
 from lrwidget.state import Phase, Progress
-from lrwidget.ui.chart import LossChart
-from lrwidget.ui.palette import TEXT
-from lrwidget.ui.schedule import SchedulePreview
+from lrwidget.ui.chart.chart import LossChart
+from lrwidget.ui.parts.palette import TEXT
+from lrwidget.ui.views.schedule import SchedulePreview
 from tests.ui.hands import INSTANCES, texts_of
 from tests.ui.states import LRS, NAMES, a_state
 

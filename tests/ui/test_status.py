@@ -2,9 +2,9 @@
 
 import pytest
 
-from lrwidget.ui.fields import WARNING
-from lrwidget.ui.palette import UNSEEN
-from lrwidget.ui.status import StatusLine
+from lrwidget.ui.parts.fields import WARNING
+from lrwidget.ui.parts.palette import UNSEEN
+from lrwidget.ui.views.status import StatusLine
 from tests.ui.hands import INSTANCES
 from tests.ui.states import a_state
 

@@ -6,11 +6,11 @@ from typing import Any
 import ipywidgets
 import pytest
 
-from lrwidget.engine.curve import StopReason
 from lrwidget.engine.errors import InputError
+from lrwidget.engine.sweeps.curve import StopReason
 from lrwidget.look import GROUP_COLORS
-from lrwidget.ui.sweep_lines import COLORS, line_look
-from lrwidget.ui.sweeps import ENDED, SweepList
+from lrwidget.ui.chart.sweep_lines import COLORS, line_look
+from lrwidget.ui.views.sweeps import ENDED, SweepList
 from tests.ui.hands import INSTANCES, press, texts_of, type_into
 from tests.ui.kept_sweeps import kept
 from tests.ui.states import a_state

@@ -7,9 +7,9 @@ from typing import Any
 import ipywidgets
 import pytest
 
-from lrwidget.engine.sweep import SweepConfig
+from lrwidget.engine.sweeps.sweep import SweepConfig
 from lrwidget.state import Phase, Progress
-from lrwidget.ui.toolbar import Toolbar
+from lrwidget.ui.views.toolbar import Toolbar
 from tests.ui.hands import INSTANCES, press, texts_of, type_into
 from tests.ui.states import a_state
 

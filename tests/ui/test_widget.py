@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 import lrwidget
 from lrwidget.engine.errors import InputError, InputTypeError, LRWidgetError
-from lrwidget.engine.plan import one_cycle
+from lrwidget.engine.plans.plan import one_cycle
 from lrwidget.ui.widget import ROOT_CLASS, LRWidget
 from tests.engine import oracle
 from tests.engine.zoo import adam, loader, net

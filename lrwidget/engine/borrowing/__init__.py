@@ -1,0 +1,1 @@
+"""What a sweep borrows, and gives back bit for bit."""

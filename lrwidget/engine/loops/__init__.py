@@ -1,0 +1,1 @@
+"""A user's training loop: its batches, its step, its param groups."""

@@ -1,0 +1,1 @@
+"""What was picked as LRs of every step: plans, schedulers, programs."""

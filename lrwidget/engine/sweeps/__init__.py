@@ -1,0 +1,1 @@
+"""The range test: the sweep, its curve, and what is read off it."""

@@ -1,0 +1,41 @@
+"""What the status line says of a job that has ended: well, early, or with an error."""
+
+from typing import Any
+
+from lrwidget.engine.errors import LRWidgetError, in_one_line, told
+from lrwidget.engine.runs.history import History
+
+START = "Sweep to see the loss at every learning rate, or drag the markers and train."
+
+AS_BEFORE = "The model is as it was before."
+
+
+def summary(history: History) -> str:
+    """How a run ended and what it came to."""
+    last = history.epochs[-1] if history.epochs else None
+    best = history.best_epoch
+    if last is None or last.valid_loss is None:
+        return history.note
+    measured = ", ".join([f"validation loss {last.valid_loss:.4g}"] + [f"{k} {v:.4g}" for k, v in last.metrics.items()])
+    return f"{history.note} At the end: {measured}." + (
+        f" Epoch {best.epoch} was better; Best weights, or w.restore_best(), returns to it."
+        if best is not None and best is not last
+        else ""
+    )
+
+
+def failed(error: BaseException) -> dict[str, Any]:
+    """What the state shows of an error that ended a job."""
+    return {"failed": True, "message": failure(error), "error": traceback_of(error)}
+
+
+def failure(error: BaseException) -> str:
+    """What an error says, with the notes that lrwidget has added to it."""
+    text = in_one_line(error) if isinstance(error, LRWidgetError) else str(error)
+    said = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return "\n".join([said, *getattr(error, "__notes__", ())])
+
+
+def traceback_of(error: BaseException) -> str:
+    """Where in the user's own code it came from; an error of lrwidget's says all in its message."""
+    return "" if isinstance(error, LRWidgetError) else "\n".join(told(error))

@@ -1,0 +1,168 @@
+"""A sweep and a run as the screen shows them: as they begin, by the clock while they go on, and as they end."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol, TypeVar
+
+from lrwidget.engine.runs.history import EpochPoint, History
+from lrwidget.engine.runs.run import Run, RunPoint
+from lrwidget.engine.sweeps.curve import LossCurve, StopReason
+from lrwidget.engine.sweeps.suggest import Advice
+from lrwidget.engine.sweeps.sweep import Sweep, SweepPoint
+from lrwidget.engine.words import format_lr
+from lrwidget.session.jobs import Job
+from lrwidget.session.messages import AS_BEFORE, failed, failure, summary
+from lrwidget.session.pace import Pace
+from lrwidget.session.screen import Changes
+from lrwidget.state import Phase, Progress
+
+T = TypeVar("T")
+
+Show = Callable[..., object]
+"""Called as `show(**changes)`."""
+
+Clock = Callable[[], float]
+"""Seconds, monotonic."""
+
+
+class OnScreen(Protocol[T]):
+    """Work that is shown, whichever it is."""
+
+    name: str
+
+    def begins(self) -> Changes:
+        """What is shown of it from its start."""
+        ...
+
+    def work(self, job: Job[T], show: Show, clock: Clock) -> T:
+        """Do it, and show how far it is; Ctrl-C ends it as if Stop had been pressed, with what it has."""
+        ...
+
+    def ended(self, result: T) -> Changes:
+        """What is shown of its result."""
+        ...
+
+    def failed(self, error: BaseException) -> Changes:
+        """What is shown when an exception has ended it."""
+        ...
+
+
+class SweepOnScreen:
+    """A sweep, shown as its curve.
+
+    Args:
+        sweep: not begun.
+        keep: what is shown of a finished one besides: that it is kept.
+    """
+
+    name = "sweep"
+
+    def __init__(self, sweep: Sweep, keep: Callable[[LossCurve, Advice], Changes]) -> None:
+        self._sweep = sweep
+        self._keep = keep
+
+    def begins(self) -> Changes:
+        """No curve yet, and where it will go."""
+        config = self._sweep.config
+        return {
+            "config": config,
+            "curve": None,
+            "advice": None,
+            "chosen": None,
+            "failed": False,
+            "error": "",
+            "sweep_message": "",
+            "message": f"Sweeping from {format_lr(config.start_lr)} to {format_lr(config.end_lr)}.",
+            "phase": Phase.SWEEPING,
+            "progress": Progress(step=0, total=config.num_steps),
+        }
+
+    def work(self, job: Job[LossCurve], show: Show, clock: Clock) -> LossCurve:
+        """Sweep."""
+        sweep = self._sweep
+        pace = Pace(sweep.config.num_steps, clock, job)
+
+        def show_point(point: SweepPoint) -> None:
+            if pace.due():
+                show(curve=sweep.curve(), progress=pace.progress(point.step + 1, point.smoothed, point.lr))
+                pace.shown()
+
+        try:
+            curve = sweep.run(job.should_stop, show_point)
+        except KeyboardInterrupt:
+            curve = sweep.curve()
+        if job.interrupted and curve.stop_reason is StopReason.STOPPED:
+            return replace(curve, stop_reason=StopReason.INTERRUPTED)
+        return curve
+
+    def ended(self, result: LossCurve) -> Changes:
+        """The curve, its advice and how it ended."""
+        said, advice = f"{result.note} {AS_BEFORE}", result.suggest()
+        kept = self._keep(result, advice)
+        return {"curve": result, "sweep_message": said, "message": said, "advice": advice, **kept}
+
+    def failed(self, error: BaseException) -> Changes:
+        """The points before the error."""
+        curve, said = self._sweep.curve(), failure(error).partition("\n")[0]
+        return {"curve": curve, "sweep_message": f"{curve.note} {said} {AS_BEFORE}", **failed(error)}
+
+
+class RunOnScreen:
+    """A run, shown as its history.
+
+    Args:
+        run: not begun.
+        on_step: the user's own, called after every step.
+        on_epoch: the user's own, called after every epoch.
+    """
+
+    name = "run"
+
+    def __init__(
+        self, run: Run, on_step: Callable[[RunPoint], object], on_epoch: Callable[[EpochPoint], object]
+    ) -> None:
+        self._run = run
+        self._on_step = on_step
+        self._on_epoch = on_epoch
+
+    def begins(self) -> Changes:
+        """Its plan, and a history of nothing."""
+        plan = self._run.plan
+        return {
+            "plan": plan,
+            "history": self._run.history(),
+            "failed": False,
+            "error": "",
+            "run_message": "",
+            "message": f"Training for {plan.total_steps} steps.",
+            "phase": Phase.TRAINING,
+            "progress": Progress(step=0, total=plan.total_steps),
+        }
+
+    def work(self, job: Job[History], show: Show, clock: Clock) -> History:
+        """Train."""
+        run = self._run
+        pace = Pace(run.plan.total_steps, clock, job)
+
+        def show_point(point: RunPoint) -> None:
+            if pace.due():
+                history = run.history()
+                smoothed = float(history.smoothed[-1])
+                show(history=history, progress=pace.progress(point.step + 1, smoothed, max(point.lrs)))
+                pace.shown()
+            self._on_step(point)
+
+        try:
+            return run.run(job.should_stop, show_point, self._on_epoch)
+        except KeyboardInterrupt:
+            return run.history()
+
+    def ended(self, result: History) -> Changes:
+        """All of it, and what it came to."""
+        said = summary(result)
+        return {"history": result, "run_message": said, "message": said}
+
+    def failed(self, error: BaseException) -> Changes:
+        """The steps before the error."""
+        history = self._run.history()
+        return {"history": history, "run_message": summary(history), **failed(error)}

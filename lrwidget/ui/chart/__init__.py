@@ -1,0 +1,1 @@
+"""The loss chart: curves, markers, suggestions, and what takes the clicks."""

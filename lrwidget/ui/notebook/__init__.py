@@ -1,0 +1,1 @@
+"""The notebook around the widget: its kernel, its cells, its names."""

@@ -1,0 +1,203 @@
+"""A run as it goes: training loss by step, validation loss by epoch, the plan's phases, and a table of the epochs."""
+
+import html
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import bqplot
+import ipywidgets
+import numpy as np
+
+from lrwidget.engine.sweeps.curve import StopReason
+from lrwidget.look import format_loss, round_ticks, run_range, thin
+from lrwidget.ui.parts.palette import (
+    FAINT,
+    GRID,
+    MESSAGE,
+    PICKED,
+    TEXT,
+    axis,
+    button,
+    close_all,
+    figure,
+    nothing,
+    put,
+    put_axis,
+    put_together,
+    unit_scale,
+)
+from lrwidget.ui.views.phases import MARGIN, phase_strip
+
+if TYPE_CHECKING:
+    from lrwidget.engine.runs.history import EpochPoint, History
+    from lrwidget.state import LRState
+
+MAX_POINTS = 600
+"""Points of a curve that travel to the browser, as in the chart of a sweep."""
+
+
+MOST_ROWS = 6
+"""Epochs that the table shows without scrolling; of more the best one stands on top as well."""
+
+RESTORE = "Put the weights of epoch {epoch}, the best one, into the model"
+
+
+class RunChart:
+    """The run so far, or the last one; nothing before the first.
+
+    Args:
+        on_restore: called when Best weights is pressed, which is there when a run is over that ended worse than it was.
+
+    Attributes:
+        view: the widget to show.
+        watches: traits of the state that `render` reads.
+    """
+
+    watches = ("history", "run_message", "phase")
+
+    def __init__(self, *, on_restore: Callable[[], object] = lambda: None) -> None:
+        self._history: History | None = None
+        self._step = bqplot.LinearScale(min=0.0, max=1.0, allow_padding=False)
+        self._loss = bqplot.LinearScale(min=0.0, max=1.0, allow_padding=False)
+        scales = {"x": self._step, "y": self._loss}
+
+        def line(**style: Any) -> Any:
+            return bqplot.Lines(x=[], y=[], scales=scales, **style)
+
+        self._raw = line(colors=[FAINT], opacities=[0.55], stroke_width=1)
+        self._train = line(colors=[TEXT], stroke_width=2.5)
+        # Its last point is on the right edge.
+        self._valid = line(colors=[PICKED], stroke_width=2, marker="circle", marker_size=48, apply_clip=False)
+        self._phases = bqplot.Lines(
+            x=[], y=[], scales={"x": self._step, "y": unit_scale()}, colors=[GRID], stroke_width=1
+        )
+        # The only upright lines are the phases'. Without grid lines an axis has ticks, and its numbers stand lower.
+        self._step_axis = axis(self._step, "optimizer step", grid_lines="none", label_offset="2.5em")
+        self._loss_axis = axis(self._loss, "loss", side="left")
+        self.figure = figure([self._step_axis, self._loss_axis], 240, fig_margin={**MARGIN, "top": 8, "bottom": 44})
+        self.figure.marks = [self._raw, self._train, self._valid, self._phases]
+        # What is drawn and the names of the phases are written above the plot, where no curve can be.
+        self._names = ipywidgets.HTML()
+        self._words = ipywidgets.HTML()
+        self.restore = button("Best weights", "undo", "", "")
+        self.restore.layout.align_self = "flex-start"
+        self.restore.on_click(lambda _button: on_restore())
+        # The figure joins when there is a run: bqplot measures a hidden figure as having no size.
+        self.view = ipywidgets.VBox([])
+
+    def render(self, state: "LRState") -> None:
+        """Show another history, and how the run ended; nothing is drawn again for the same one."""
+        history = state.history
+        if history is None or not len(history):
+            put(self.view, children=())
+            return
+        if history is not self._history:
+            self._draw(history)
+        self._history = history
+        put(self._words, value=ending(state.run_message) + epochs_table(history))
+        best = worth_restoring(history) if state.phase != "training" else None
+        put(
+            self.restore,
+            disabled=state.phase != "idle",
+            tooltip="" if best is None else RESTORE.format(epoch=best.epoch),
+        )
+        restore = () if best is None else (self.restore,)
+        put(self.view, children=(self._names, self.figure, self._words, *restore))
+
+    def close(self) -> None:
+        """Let go of the browser's copies."""
+        close_all(self.view, self._names, self.figure, self._words, self.restore)
+
+    def _draw(self, history: "History") -> None:
+        smoothed_S = history.smoothed
+        step_S = np.arange(1, len(history) + 1, dtype=float)
+        some = thin(history.losses, MAX_POINTS)
+        put_together(self._raw, x=step_S[some], y=history.losses[some])
+        fine = some[np.isfinite(smoothed_S[some])]
+        put_together(self._train, x=step_S[fine], y=smoothed_S[fine])
+        valid = np.array(
+            [
+                (point.step, point.valid_loss)
+                for point in history.epochs
+                if point.valid_loss is not None and math.isfinite(point.valid_loss)
+            ],
+            dtype=float,
+        ).reshape(-1, 2)
+        put_together(self._valid, x=valid[:, 0], y=valid[:, 1])
+        low, high = run_range(history.losses, smoothed_S, valid[:, 1])
+        put_axis(self._loss_axis, round_ticks(low, high), min=low, max=high)
+        last = float(max(history.total_steps, len(history), 2))
+        put_axis(self._step_axis, round_ticks(0, last, 8), max=last)
+        plan = history.plan
+        between = (
+            np.array([(step, step) for step, _ in plan.boundaries() if step > 0]) if plan is not None else nothing()
+        )
+        put_together(self._phases, x=between, y=np.array([(0.0, 1.0)] * len(between)))
+        put(self._names, value=legend(validated=len(valid) > 0) + phase_strip(plan, last))
+
+
+LEGEND = f"margin: 0 0 4px {MARGIN['left']}px; font-size: 12px; line-height: 18px"
+
+
+def legend(*, validated: bool) -> str:
+    """What the curves are, as HTML."""
+    curves = [("train, smoothed", TEXT), ("every step", FAINT), *([("validation", PICKED)] if validated else [])]
+    return (
+        f"<div style='{LEGEND}'>"
+        + " &nbsp; ".join(f"<b aria-hidden='true' style='color: {color}'>&#9473;</b> {name}" for name, color in curves)
+        + "</div>"
+    )
+
+
+# A column that is laid out from below is scrolled to its end, where the newest epoch is, whenever it is drawn.
+TABLE_STYLE = """<style>
+.lrw-table { display: flex; flex-direction: column-reverse; align-items: flex-start; width: max-content;
+  max-width: 100%; max-height: 170px; overflow: auto; margin: 4px 0 10px; line-height: 18px; }
+.lrw-table table { border-collapse: collapse; margin-right: 20px; }
+.lrw-table th, .lrw-table td {
+  padding: 2px 0 2px 24px; text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums;
+}
+.lrw-table th:first-child, .lrw-table td:first-child { padding-left: 0; }
+.lrw-table thead { position: sticky; top: 0; background: var(--jp-layout-color0, white);
+  box-shadow: 0 1px var(--jp-border-color2, #dddddd); }
+.lrw-table tbody tr:first-child td { padding-top: 4px; }
+</style>"""
+
+
+def ending(message: str) -> str:
+    """How the run ended, as HTML."""
+    return f"<div style='{MESSAGE}'>{html.escape(message)}</div>" if message else ""
+
+
+def worth_restoring(history: "History") -> "EpochPoint | None":
+    """The best epoch of a run that is over, when the run went on from it; None when the model is at its best."""
+    best = history.best_epoch
+    if best is None or history.stop_reason is None:
+        return None
+    return best if best is not history.epochs[-1] or history.stop_reason is StopReason.NOT_FINITE else None
+
+
+def epochs_table(history: "History") -> str:
+    """The epochs as HTML, the best one bold; no table before the end of the first.
+
+    Of many the newest are in sight, and the best one, which stands on top once more.
+    """
+    if not history.epochs:
+        return ""
+    metrics = list(dict.fromkeys(name for point in history.epochs for name in point.metrics))
+    best = history.best_epoch
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in ("epoch", "train loss", "valid loss", *metrics))
+
+    def row(point: "EpochPoint") -> str:
+        valid = math.nan if point.valid_loss is None else point.valid_loss
+        numbers = (point.train_loss, valid, *(point.metrics.get(name, math.nan) for name in metrics))
+        cells = "".join(f"<td>{format_loss(number)}</td>" for number in numbers)
+        bold = " style='font-weight: bold'" if point is best else ""
+        return f"<tr{bold}><td>{point.epoch}</td>{cells}</tr>"
+
+    on_top = row(best) if best is not None and len(history.epochs) > MOST_ROWS else ""
+    return (
+        f"{TABLE_STYLE}<div class='lrw-table' role='region' aria-label='Epochs' tabindex='0'><table>"
+        f"<thead><tr>{head}</tr>{on_top}</thead><tbody>{''.join(map(row, history.epochs))}</tbody></table></div>"
+    )
