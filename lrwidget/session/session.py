@@ -310,11 +310,13 @@ class Session:
         checkpoint_every: int | None = None,
         on_step: Callable[[RunPoint], object] = ignore,
         on_epoch: Callable[[EpochPoint], object] = ignore,
+        on_start: Callable[[], object] = lambda: None,
         **options: Any,
     ) -> Job[History]:
         """Start a training with exactly the plan that `plan()` gives for the same arguments.
 
-        What is not of the plan is as in `lrwidget.fit`; `keep_best` keeps the weights for `restore_best()`.
+        What is not of the plan is as in `lrwidget.fit`; `keep_best` keeps the weights for `restore_best()`. `on_start`
+        is called when nothing that was asked for can be refused any more.
         """
         with self._lock:
             plan = self._resolve(epochs, steps, options)
@@ -333,6 +335,7 @@ class Session:
             return self._work(job, on_screen)
 
         on_screen = RunOnScreen(run, on_step, on_epoch)
+        on_start()
         return self._start(on_screen, train, options=shown)
 
     def pause(self) -> None:

@@ -351,8 +351,6 @@ class LRWidget:
             checkpoint_every: optimizer steps between two of them.
             **options: of `plan`.
         """
-        self._session.plan(epochs, steps=steps, **options)  # what cannot be is said before anything is shown
-        self._show_run()
         self._session.fine_tune(
             epochs,
             steps=steps,
@@ -362,6 +360,7 @@ class LRWidget:
             on_epoch=on_epoch,
             checkpoint_dir=checkpoint_dir,
             checkpoint_every=checkpoint_every,
+            on_start=self._show_run,
             **options,
         )
 

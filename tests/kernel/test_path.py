@@ -634,6 +634,7 @@ BAD = [
      "LossError: Got a loss of nan at the first step", "Look for NaN"),
     ("w.sweep(start_lr=1.0, end_lr=0.1)", "InputError: Got start_lr=1", "Exchange them"),
     ("w.fine_tune(epoch=3)", "InputTypeError: Got the option 'epoch'", "a plan takes"),
+    ("w.fine_tune(1, checkpoint_every=5)", "InputError: Got checkpoint_every=5", "Give checkpoint_dir"),
     ("w.max_lr = 0", "InputError: Got a learning rate of 0", "above 0"),
 ]  # fmt: skip
 
@@ -647,6 +648,7 @@ def test_bad_input_is_one_clear_error_each_and_the_notebook_goes_on(nb: Notebook
         assert result.error.startswith(got), cell
         assert do in result.error, cell
         assert "lrwidget/" not in result.traceback, cell  # nothing of how it is built
+        assert not (cell.startswith("w.fine_tune") and result.outputs), "no training is shown that does not begin"
     assert nb.given_back()
 
 
