@@ -250,9 +250,14 @@ class WidgetPage:
         return Axis(self.chart.locator("g.axis").first.evaluate(TICKS, True))
 
     @property
+    def names(self) -> Locator:
+        """Where the schedule says the names and LRs of the groups, each beside a chip of its colour."""
+        return self.root.locator(".widget-html-content span[style*='white-space']", has=self.page.locator("span"))
+
+    @property
     def markers(self) -> list[Marker]:
         """One for each group, in the order of the table."""
-        chips = self.root.locator(".widget-html-content span[style*='white-space'] > span")
+        chips = self.names.locator("> span")
         chips.first.wait_for()
         found = chips.evaluate_all(
             "chips => chips.map(chip => [chip.parentNode.textContent, getComputedStyle(chip).backgroundColor])"

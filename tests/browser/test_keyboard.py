@@ -276,12 +276,12 @@ def test_a_group_is_renamed_where_its_name_stands_and_keeps_its_row(widget: Widg
     widget.enter(name, "trunk")
     expect(widget.root.get_by_role("textbox", name="Learning rate of trunk")).to_be_visible()
     expect(name).to_be_focused()
-    assert [marker.name for marker in widget.markers] == ["stem", "trunk", "head"]
+    expect(widget.names).to_have_text([re.compile(name) for name in ("stem", "trunk", "head")])
     widget.enter(name, "head")
     expect(widget.root.get_by_role("alert").filter(has_text="head")).to_be_visible()
     expect(name).to_have_value("trunk")
     widget.enter(name, "body")
-    expect(widget.markers[BODY].field).to_be_visible()
+    expect(widget.root.get_by_role("textbox", name="Learning rate of body")).to_be_visible()
 
 
 def test_the_focus_stays_in_the_widget_when_a_pressed_button_is_disabled(widget: WidgetPage) -> None:
