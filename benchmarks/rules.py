@@ -21,10 +21,10 @@ def curve(points: int = 10_000) -> LossCurve:
 
 def rows(valley_of_fastai: Callable[..., Any] | None = None, *, quick: bool) -> list[Row]:
     """For the report."""
-    points = 1_000 if quick else 10_000
+    points, times_each = (1_000, 2) if quick else (10_000, 20)
     found, one = [], curve(points)
     for name, rule in {"valley": valley, "steepest": steepest, "minimum/10": minimum_tenth, "all": suggest}.items():
-        times = [timed(functools.partial(rule, one)).wall * 1e3 for _ in range(20)]
+        times = [timed(functools.partial(rule, one)).wall * 1e3 for _ in range(times_each)]
         limit = 20.0 if name != "all" else None
         found.append(
             Row(
