@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from lrwidget.session.pace import REFRESH_S
 from lrwidget.state import LRState, Phase, Progress
 from lrwidget.ui.parts.bind import bind
 from tests.ui.states import a_curve, a_state
@@ -67,6 +68,16 @@ def test_a_stream_is_drawn_at_the_pace_of_the_clock() -> None:
         clock.now += 0.01
         state.progress = Progress(step=step, total=100)
     assert 9 <= len(screen.drawn) - 1 <= 10
+
+
+def test_all_that_a_session_shows_at_its_own_pace_is_drawn() -> None:
+    clock = Clock()
+    state, screen = a_state(phase=Phase.SWEEPING), Screen("progress")
+    bind(state, [screen], clock=clock)
+    for step in range(10):
+        clock.now += REFRESH_S
+        state.progress = Progress(step=step, total=10)
+    assert len(screen.drawn) == 1 + 10
 
 
 def test_the_end_of_a_job_is_drawn_though_the_pace_would_forbid_it() -> None:

@@ -113,7 +113,7 @@ def bind(
     views: Iterable[View],
     traits: Iterable[str] | None = None,
     *,
-    refresh_s: float = 0.1,
+    refresh_s: float = 0.05,
     clock: Callable[[], float] = time.monotonic,
     on_error: Callable[[Exception], object] | None = None,
 ) -> Binding:
@@ -127,7 +127,8 @@ def bind(
         views: what shows it, drawn in this order.
         traits: names to follow, beside `phase`; by default all that any view watches.
         refresh_s: shortest time between two redraws of a view for what a running job streams, in seconds; the default,
-            0.1, looks continuous and stays far below what a notebook server lets through.
+            0.05, bounds what a notebook server has to let through, and lets through all that the session's own pace,
+            0.08, shows: a bound near that would leave out every other redraw.
         clock: seconds from any start; replaced in tests.
         on_error: called with the exception of a view that fails.
     """
