@@ -43,7 +43,7 @@ def whole(value: Any, what: str, *, least: int = 1) -> int:
     except TypeError:
         raise InputTypeError(f"Got {what}={value!r}; expected a whole number, {least} or more.") from None
     if number < least:
-        raise InputError(f"Got {what}={number}; expected {least} or more.")
+        raise InputError(f"Got {what}={number}; expected a whole number, {least} or more.")
     return number
 
 

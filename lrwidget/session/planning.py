@@ -7,6 +7,7 @@ from typing import Any
 from lrwidget.engine.errors import InputError, unknown_option
 from lrwidget.engine.loops.batches import length
 from lrwidget.engine.loops.loop import Loop
+from lrwidget.engine.plain import whole
 from lrwidget.engine.plans.plan import Plan, one_cycle
 from lrwidget.engine.runs.fit import steps_per_epoch
 from lrwidget.state import RunOptions
@@ -51,8 +52,8 @@ def resolve(
     for name in options:
         if name not in PLAN_OPTIONS:
             unknown_option("a plan", name, PLAN_OPTIONS)
-    epochs = _whole("epochs", shown.epochs if epochs is None else epochs, 1)
-    freeze_epochs = _whole("freeze_epochs", options.pop("freeze_epochs", shown.freeze_epochs), 0)
+    epochs = whole(shown.epochs if epochs is None else epochs, "epochs")
+    freeze_epochs = whole(options.pop("freeze_epochs", shown.freeze_epochs), "freeze_epochs", least=0)
     per_epoch = steps_per_epoch(loop) if steps is None or freeze_epochs else 0
     freeze_steps = freeze_epochs * per_epoch
     given = {name: getattr(shown, name) for name in SHAPE_OPTIONS} | ({"frozen": frozen} if frozen else {})
@@ -98,9 +99,3 @@ def program(plan: Plan, loop: Loop) -> str:
         accumulate=loop.accumulate,
         clip_grad_norm=loop.clip_grad_norm,
     )
-
-
-def _whole(name: str, number: Any, least: int) -> int:
-    if isinstance(number, bool) or not isinstance(number, int) or number < least:
-        raise InputError(f"Got {name}={number!r}; expected a whole number, {least} or more.")
-    return number

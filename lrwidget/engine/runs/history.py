@@ -15,7 +15,7 @@ from lrwidget.engine.errors import RecordError
 from lrwidget.engine.plans.cycle import Cycle
 from lrwidget.engine.plans.plan import Plan
 from lrwidget.engine.record import pack_floats, save, unpack_floats, written_whole
-from lrwidget.engine.sweeps.curve import FloatArray, LossTracker, StopReason, beta_for, frozen_floats
+from lrwidget.engine.sweeps.curve import FloatArray, LossTracker, StopReason, beta_for, frozen_floats, smoothed_by
 from lrwidget.engine.words import format_lr
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class History:
     def seen(cls, smoothed: FloatArray, **fields: Any) -> Self:
         """A history whose smoothed losses (S,) somebody has, who took each as it came; see `smoother`."""
         history = cls(**fields)
-        history._keep_smoothed(smoothed)
+        object.__setattr__(history, "_smoothed", frozen_floats("smoothed", smoothed))
         return history
 
     def __len__(self) -> int:
@@ -126,14 +126,9 @@ class History:
     def smoothed(self) -> FloatArray:
         """(S,) causal, bias-corrected average of the losses with a memory of 5 % of the planned steps."""
         if self._smoothed is None:
-            tracker = smoother(self.total_steps)
-            smoothed = np.fromiter(map(tracker.update, self.losses.tolist()), dtype=np.float64, count=len(self))
-            self._keep_smoothed(smoothed)
+            object.__setattr__(self, "_smoothed", smoothed_by(smoother(self.total_steps), self.losses))
         assert self._smoothed is not None
         return self._smoothed
-
-    def _keep_smoothed(self, smoothed: FloatArray) -> None:
-        object.__setattr__(self, "_smoothed", frozen_floats("smoothed", smoothed))
 
     @property
     def best_epoch(self) -> EpochPoint | None:

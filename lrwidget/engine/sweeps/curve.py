@@ -282,7 +282,8 @@ class LossCurve:
     def seen(cls, lrs: FloatArray, losses: FloatArray, smoothed: FloatArray, **fields: Any) -> Self:
         """A curve whose smoothed losses (T,) somebody who computes them anyway has, by the same `beta`."""
         curve = cls(lrs, losses, **fields)
-        curve._keep_smoothed(smoothed)
+        # Not to be computed again, least of all at every look at a curve that grows: half a microsecond a point.
+        object.__setattr__(curve, "_smoothed", frozen_floats("smoothed", smoothed))
         return curve
 
     def __len__(self) -> int:
@@ -292,15 +293,9 @@ class LossCurve:
     def smoothed(self) -> FloatArray:
         """(T,) causal EMA of the losses as the sweep saw it, NaN where a loss is not finite. See `LossTracker`."""
         if self._smoothed is None:
-            tracker = LossTracker(self.beta)
-            smoothed = np.fromiter(map(tracker.update, self.losses.tolist()), dtype=np.float64, count=len(self))
-            self._keep_smoothed(smoothed)
+            object.__setattr__(self, "_smoothed", smoothed_by(LossTracker(self.beta), self.losses))
         assert self._smoothed is not None
         return self._smoothed
-
-    def _keep_smoothed(self, smoothed: FloatArray) -> None:
-        """Not to be computed again, least of all at every look at a curve that grows: half a microsecond a point."""
-        object.__setattr__(self, "_smoothed", frozen_floats("smoothed", smoothed))
 
     @property
     def note(self) -> str:
@@ -392,6 +387,11 @@ class LossCurve:
             return cls(**{**plain, **arrays, "ratios": tuple(plain["ratios"]), "names": tuple(plain["names"])})
         except (TypeError, ValueError) as error:
             raise RecordError(f"Got a curve that cannot be: {error}") from error
+
+
+def smoothed_by(tracker: LossTracker, losses_T: FloatArray) -> FloatArray:
+    """(T,) the smoothed losses that a fresh tracker makes of the losses; read-only."""
+    return frozen_floats("smoothed", [tracker.update(loss) for loss in losses_T.tolist()])
 
 
 def _told() -> list[str]:
