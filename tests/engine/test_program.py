@@ -150,9 +150,9 @@ def test_a_step_that_the_scaler_skips_does_not_advance_the_printed_schedule() ->
     ("options", "told"),
     [
         ({"amp": "int8"}, r"^Got amp='int8'; expected None, \"fp16\" or \"bf16\""),
-        ({"accumulate": 0}, r"^Got accumulate=0; expected 1 or more"),
+        ({"accumulate": 0}, r"^Got accumulate=0; expected a whole number, 1 or more"),
         ({"accumulate": 1.5}, r"^Got accumulate=1.5; expected a whole number"),
-        ({"n_optimizers": 0}, r"^Got n_optimizers=0; expected 1 or more"),
+        ({"n_optimizers": 0}, r"^Got n_optimizers=0; expected a whole number, 1 or more"),
         ({"clip_grad_norm": -1}, r"^Got clip_grad_norm=-1; expected a number above 0, or None"),
         ({"step": "x"}, r"^Got step='x'; expected one of 'loss_fn', 'loss_step', 'train_step'"),
         ({"clip": 1.0}, r"^Got the option 'clip'; plan.code\(\) takes accumulate, amp, clip_grad_norm"),

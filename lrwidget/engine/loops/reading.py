@@ -85,7 +85,7 @@ class Reading:
         output = self._model(*args, **kwargs)
         if self._loss_fn is None:
             return own_loss(output, self._model), output, None
-        prediction = as_tensor(output) if self._wants_tensor else output
+        prediction = as_tensor(output) if self._wants_tensor and not isinstance(output, torch.Tensor) else output
         loss = self._loss_fn(prediction, *targets)
         return check_loss(loss), prediction, targets[0]
 
@@ -224,9 +224,7 @@ def _says(error: Exception, kind: str) -> bool:
 
 
 def as_tensor(output: Any) -> Any:
-    """The tensor a loss of torch's own is meant to get, out of whatever a model returned."""
-    if isinstance(output, torch.Tensor):
-        return output
+    """The tensor a loss of torch's own is meant to get, out of whatever a model returned that is none itself."""
     if hasattr(output, "logits"):
         return output.logits
     if isinstance(output, Mapping):

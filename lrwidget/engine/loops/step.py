@@ -7,19 +7,21 @@ that the gradient scaler skipped, because fp16 gradients overflowed, has not adv
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import nn
 
 from lrwidget.engine.errors import InputError, LossError, LRWidgetError
 from lrwidget.engine.loops.batches import Batches, to_device
+from lrwidget.engine.loops.gradients import clear_gradients
 from lrwidget.engine.loops.protocols import Batch, TrainStep
 from lrwidget.engine.loops.reading import Reading, check_loss
 
 Amp = Literal["fp16", "bf16"]
 AMP_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+T = TypeVar("T")
 
 NO_GRADIENT = """Got a loss ({dtype}) that no gradient can flow from; expected one computed from the model's output.
 Is it detached, computed under torch.no_grad(), an integer, or are all parameters frozen?"""
@@ -67,11 +69,10 @@ class EngineStep:
         clip_grad_norm: float | None = None,
         before_step: Callable[[], object] | None = None,
     ) -> None:
-        self._loss_of = loss_of
+        self._loss_of = in_autocast(loss_of, amp, device)
         self._before_step = before_step or (lambda: None)
         self._optimizers = tuple(optimizers)
         self._device = device
-        self._amp = amp
         if amp == "fp16" and scaler is None:
             scaler = torch.amp.GradScaler(device.type if device is not None else "cpu")
         self._scaler = scaler
@@ -94,10 +95,9 @@ class EngineStep:
         losses = []
         window = self._window(batches)
         for optimizer in self._optimizers:
-            optimizer.zero_grad()
+            clear_gradients(optimizer)
         for batch in window:
-            with autocast(self._amp, self._device):
-                loss = self._loss_of(batch)
+            loss = self._loss_of(batch)
             losses.append(self._send_back(loss, len(window)))
         self._before_step()
         self._clip_gradients()
@@ -139,11 +139,10 @@ class EngineStep:
     def _backward(self, window: Sequence[Batch]) -> float:
         """Gradients of the mean loss over the window; the mean itself. Stops before a loss that is not finite."""
         for optimizer in self._optimizers:
-            optimizer.zero_grad()
+            clear_gradients(optimizer)
         total = 0.0
         for batch in window:
-            with autocast(self._amp, self._device):
-                loss = self._loss_of(batch)
+            loss = self._loss_of(batch)
             value = loss.item()
             if not math.isfinite(value):
                 return value
@@ -241,11 +240,11 @@ class ExplainedReading:
             raise
 
 
-def autocast(amp: Amp | None, device: torch.device | None) -> AbstractContextManager[Any]:
-    """The context that a forward pass runs in."""
+def in_autocast(forward: Callable[[Batch], T], amp: Amp | None, device: torch.device | None) -> Callable[[Batch], T]:
+    """A forward pass, run under autocast if there is to be any."""
     if amp is None:
-        return nullcontext()
-    return torch.autocast(device.type if device is not None else "cpu", dtype=AMP_DTYPES[amp])
+        return forward
+    return torch.autocast(device.type if device is not None else "cpu", dtype=AMP_DTYPES[amp])(forward)  # type: ignore[no-any-return]
 
 
 def needs_closure(optimizer: Any) -> bool:

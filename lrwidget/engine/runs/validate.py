@@ -1,6 +1,6 @@
 """The loss and the metrics of a model over a validation loader, without a trace in the training that goes on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -11,9 +11,9 @@ from lrwidget.engine.borrowing.preserve import check_keepable
 from lrwidget.engine.errors import EmptyLoaderError, InputError, InputTypeError, LRWidgetError
 from lrwidget.engine.loops.batches import to_device
 from lrwidget.engine.loops.loop import Loop
-from lrwidget.engine.loops.protocols import Loader, Metric
+from lrwidget.engine.loops.protocols import Batch, Loader, Metric
 from lrwidget.engine.loops.reading import check_loss
-from lrwidget.engine.loops.step import autocast
+from lrwidget.engine.loops.step import in_autocast
 
 METRICS = 'functions by their names, {"accuracy": fn(output, target) -> number}'
 
@@ -78,15 +78,12 @@ def _mean_over(loop: Loop, loader: Loader) -> tuple[float, dict[str, float]]:
     metrics: Mapping[str, Metric] | None = loop.metrics
     loss_sum, samples = 0.0, 0
     sums: dict[str, float] = {}
-    device, reading = loop.device, loop.reading()
+    device = loop.device
+    forward = in_autocast(_forward(loop), loop.amp, device)
     for batch in loader:
         moved = to_device(batch, device) if device is not None else batch
         size = batch_size(moved)
-        with autocast(loop.amp, device):
-            if loop.loss_step is not None:
-                loss, output, target = check_loss(loop.loss_step(loop.model, moved)), None, None
-            else:
-                loss, output, target = reading.forward(moved)
+        loss, output, target = forward(moved)
         if output is not None:
             if metrics is None:
                 metrics = default_metrics(output, target)
@@ -100,6 +97,14 @@ def _mean_over(loop: Loop, loader: Loader) -> tuple[float, dict[str, float]]:
             "Leave valid_dl out to train without validation."
         )
     return loss_sum / samples, {name: value / samples for name, value in sums.items()}
+
+
+def _forward(loop: Loop) -> Callable[[Batch], tuple[torch.Tensor, Any, Any]]:
+    """Loss, output and target of a batch; of a step that is the user's own the loss alone."""
+    loss_step = loop.loss_step
+    if loss_step is None:
+        return loop.reading().forward
+    return lambda batch: (check_loss(loss_step(loop.model, batch)), None, None)
 
 
 def check_can_validate(loop: Loop) -> None:

@@ -148,7 +148,7 @@ class Sweep:
         self._beta = beta_for(config.num_steps, config.smoothing)
         self._reason: StopReason | None = None
         self._given_back: bool | None = None
-        self._seconds = 0.0
+        self._started = self._seconds = 0.0
 
     def run(
         self,
@@ -167,20 +167,14 @@ class Sweep:
         loop = self._loop
         self._points, self._shares, self._given_back, self._reason = Rows(3), (), None, None
         self._looked = False
-        started = time.perf_counter()
-
-        def took(point: SweepPoint) -> None:
-            self._points.append(point.lr, point.loss, point.smoothed)
-            self._seconds = time.perf_counter() - started
-            on_point(point)
-
+        self._started = time.perf_counter()
         expect_workers([loop.train_dl])
         try:
             with claimed.shield(), claimed((loop.model, *loop.optimizers), "sweep"):
                 borrowed = loop.borrowed(snapshot=self._snapshot, verify=self._verify)
                 try:
                     with borrowed, training_mode(loop.model):
-                        self._sweep(borrowed, should_stop, took)
+                        self._sweep(borrowed, should_stop, on_point)
                 finally:
                     self._given_back = borrowed.verified
         except KeyboardInterrupt:
@@ -205,27 +199,29 @@ class Sweep:
         )
 
     def _sweep(
-        self, borrowed: preserved, should_stop: Callable[[], bool], took: Callable[[SweepPoint], object]
+        self, borrowed: preserved, should_stop: Callable[[], bool], on_point: Callable[[SweepPoint], object]
     ) -> None:
         # No generator: a StopIteration of the user's own code would come out of one as another error.
         loop = self._loop
 
         def before_step() -> None:
             borrowed.catch_up()
-            self._look_at_gradients()
+            if not self._looked:
+                self._look_at_gradients()
 
         def judge(step: int, lr: float, loss: float) -> bool:
             """Take a point; whether it is the last."""
+            smoothed = tracker.update(loss)
             if not math.isfinite(loss):
                 if step == 0:
                     raise LossError(FIRST_LOSS.format(loss=loss, lr=lr))
                 self._reason = StopReason.NOT_FINITE
-                took(SweepPoint(step, lr, loss, math.nan))
-                return True
-            took(SweepPoint(step, lr, loss, tracker.update(loss)))
+            self._points.append(lr, loss, smoothed)
+            self._seconds = time.perf_counter() - self._started
+            on_point(SweepPoint(step, lr, loss, smoothed))
             if tracker.diverged:
                 self._reason = StopReason.DIVERGED
-            return tracker.diverged
+            return self._reason is not None
 
         take_step = loop.stepper(before_step)
         ratio = self.config.diverge_ratio
@@ -260,7 +256,8 @@ class Sweep:
                     break
             else:
                 raise LossError(OVERFLOW.format(steps=MAX_SKIPPED))
-            self._look_at_gradients()  # for steps that are all the user's own
+            if not self._looked:  # by a step that is all the user's own
+                self._look_at_gradients()
             if judge(step, lr, loss):
                 return
         self._reason = StopReason.FINISHED
@@ -291,7 +288,8 @@ class Sweep:
                 if any(judge(*taken, loss) for taken, loss in late.rest()):
                     return
                 raise
-            self._look_at_gradients()
+            if not self._looked:
+                self._look_at_gradients()
             if any(judge(*taken, loss) for taken, loss in late.arrived()):
                 return
         if not any(judge(*taken, loss) for taken, loss in late.rest()):
@@ -309,9 +307,8 @@ class Sweep:
 
     def _look_at_gradients(self) -> None:
         """Once, where the weights are still the user's: whose gradient is how large."""
-        if not self._looked:
-            self._looked = True
-            self._shares = gradient_shares(self._loop.optimizers)
+        self._looked = True
+        self._shares = gradient_shares(self._loop.optimizers)
 
 
 @known_options
