@@ -106,8 +106,7 @@ class Keeper:
         self._tensors = [(WatchedTensor if id(t) in fixed else KeptTensor)(path, t) for path, t in self._found]
         self._watched = [tensor for tensor in self._tensors if isinstance(tensor, WatchedTensor)]
         copy_all(self._tensors, self._device)
-        # Tensors first, since a gradient must fit its tensor; the process last, since nothing must draw after it.
-        self._kept = [*self._tensors, self._empties, *self._kept, *process]
+        self._kept = [self._empties, *self._kept, *process]
         for loader in self._loaders:
             loader.borrow()
 
@@ -118,18 +117,16 @@ class Keeper:
 
     def give_back(self) -> list[str]:
         """Put everything back; return what could not be, in words. Never stops at the first problem."""
-        problems = []
-        for kept in self._kept:
-            try:
-                kept.give_back()
-            except Exception as error:
-                problems.append(f"{kept.path} ({type(error).__name__}: {error})")
+        # Tensors first, since a gradient must fit its tensor; the process last, since nothing must draw after it.
+        with torch.no_grad():
+            problems = _given_back(self._tensors)
+        problems += _given_back(self._kept)
         restore_versions(self._tensors)
         return problems
 
     def differences(self) -> list[str]:
         """The paths of the things that are not as they were kept."""
-        return [kept.path for kept in self._kept if kept.differs()]
+        return [kept.path for kept in (*self._tensors, *self._kept) if kept.differs()]
 
     def n_bytes(self) -> int:
         """How much memory the copies of tensors take."""
@@ -204,6 +201,17 @@ class Keeper:
                 self._empties.add(path, name, value)
             else:
                 self._ahead.append((path if name in MODULE_CONTENT else f"{path}.{name}", value, data))
+
+
+def _given_back(things: Iterable[Kept]) -> list[str]:
+    """Give back as many as can be; what could not, in words."""
+    problems = []
+    for kept in things:
+        try:
+            kept.give_back()
+        except Exception as error:
+            problems.append(f"{kept.path} ({type(error).__name__}: {error})")
+    return problems
 
 
 def _is_small(value: "torch.Tensor | np.ndarray[Any, Any]") -> bool:

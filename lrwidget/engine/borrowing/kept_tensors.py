@@ -75,17 +75,13 @@ class KeptTensor:
         self._copy = source.clone() if device in (None, source.device) else source.to(device, copy=True)
 
     def give_back(self) -> None:
+        """Put everything about the tensor back; to be called under `torch.no_grad()`."""
         tensor = self.tensor
-        # Inference tensors can be written to in inference mode only.
-        with torch.inference_mode() if tensor.is_inference() else torch.no_grad():
-            if self._leaf and not tensor.is_leaf:
-                tensor.detach_()
-            if _place(tensor) != _place(self._alias):
-                tensor.data = self._alias
-            if self._storage is not None and self._storage.nbytes() < self._storage_size:
-                self._storage.resize_(self._storage_size)
-            if self._copy is not None:
-                self._write(self._copy)
+        if tensor.is_inference():
+            with torch.inference_mode():  # in which alone it can be written to
+                self._put_back_memory()
+        else:
+            self._put_back_memory()
         if tensor.is_leaf:
             if tensor.requires_grad != self._requires_grad:
                 tensor.requires_grad_(self._requires_grad)
@@ -96,6 +92,17 @@ class KeptTensor:
                 setattr(tensor, name, hooks)
         if not same_entries(vars(tensor), self._attributes):
             restore_dict(vars(tensor), self._attributes)
+
+    def _put_back_memory(self) -> None:
+        tensor = self.tensor
+        if self._leaf and not tensor.is_leaf:
+            tensor.detach_()
+        if _place(tensor) != _place(self._alias):
+            tensor.data = self._alias
+        if self._storage is not None and self._storage.nbytes() < self._storage_size:
+            self._storage.resize_(self._storage_size)
+        if self._copy is not None:
+            self._write(self._copy)
 
     def differs(self) -> bool:
         tensor = self.tensor
@@ -232,6 +239,8 @@ def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
 
 def _is_dense(tensor: torch.Tensor) -> bool:
     """Whether its elements fill their memory without gaps and overlaps, in whatever order."""
+    if tensor.is_contiguous():
+        return True
     expected = 1
     for size, stride in sorted(zip(tensor.shape, tensor.stride(), strict=True), key=lambda pair: pair[1]):
         if size != 1:
