@@ -120,6 +120,9 @@ def test_the_curve_grows_markers_drag_stop_stops_and_the_picked_lrs_train(lab: L
     widget.press("Stop")
     widget.wait_idle()
     assert widget.chart_top == top, "the chart moved under the hand"
+    widths = "lines => lines.map(line => parseFloat(getComputedStyle(line).strokeWidth))"
+    _, raw, smoothed, *_ = widget.chart.locator(".curve path.line").evaluate_all(widths)
+    assert raw < smoothed / 2, "the raw losses are as bold as the smoothed ones"
 
     film = widget.film()
     assert film[0].step is not None, "the widget came when the sweep was over"

@@ -70,6 +70,22 @@ def test_a_stream_is_drawn_at_the_pace_of_the_clock() -> None:
     assert 9 <= len(screen.drawn) - 1 <= 10
 
 
+def test_a_view_of_numbers_may_want_them_slower_than_the_others_while_a_job_streams() -> None:
+    clock = Clock()
+    state, screen, calm = a_state(phase=Phase.SWEEPING), Screen("progress"), Screen("progress", "paused")
+    calm.refresh_s = 0.25  # type: ignore[attr-defined]
+    bind(state, [screen, calm], refresh_s=0.05, clock=clock)
+    for step in range(100):
+        clock.now += 0.01
+        state.progress = Progress(step=step, total=100)
+    assert len(screen.drawn) > 15 and len(calm.drawn) in (4, 5)
+    state.paused = True
+    assert calm.drawn[-1] == (state.progress, True)
+    state.progress = Progress(step=100, total=100)
+    state.phase = Phase.IDLE
+    assert calm.drawn[-1] == (state.progress, True)
+
+
 def test_all_that_a_session_shows_at_its_own_pace_is_drawn() -> None:
     clock = Clock()
     state, screen = a_state(phase=Phase.SWEEPING), Screen("progress")

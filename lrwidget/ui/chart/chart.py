@@ -19,6 +19,7 @@ from lrwidget.ui.chart.ground import DoubleClick, Ground
 from lrwidget.ui.chart.markers import PLOT, Drag, Markers
 from lrwidget.ui.chart.settling import SettlingRange
 from lrwidget.ui.chart.suggestion_marks import LANE, NAME_SIZE, SuggestionMarks
+from lrwidget.ui.parts.loss_lines import STYLE as LOSS_LINES
 from lrwidget.ui.parts.palette import FAINT, axis, close_all, figure, put, put_axis, unit_scale
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ STYLE = f"""<style>
 .lrw-chart.bqplot > svg.svg-figure, .lrw-chart.bqplot > svg.svg-background {{ background: transparent; }}
 .lrw-chart .plotarea_background {{ fill: transparent; }}
 .lrw-chart .heatmapcell {{ cursor: crosshair; }}
+{LOSS_LINES}
 .lrw-chart .stick, .lrw-chart .curve, .lrw-chart text {{ pointer-events: none; }}
 .lrw-chart text.label[style*="font-size: {NAME_SIZE}px"] {{ pointer-events: all; cursor: pointer; }}
 .lrw-chart text.label, .lrw-chart text.dot_text {{

@@ -12,16 +12,15 @@ import numpy as np
 
 from lrwidget.look import LossRange, has_diverged, loss_range
 from lrwidget.ui.chart.sweep_lines import CHOSEN_WIDTH, KEPT_WIDTH, line_look
-from lrwidget.ui.parts.palette import FAINT, TEXT, nothing, put, put_together
+from lrwidget.ui.parts.loss_lines import LIVE_POINTS, MAX_POINTS, LossLines
+from lrwidget.ui.parts.palette import FAINT, nothing, put, put_together
 
 if TYPE_CHECKING:
     from lrwidget.engine.sweeps.curve import LossCurve
     from lrwidget.state import KeptSweep
 
-MAX_POINTS = 600
-"""Points of a curve that travel to the browser: one for each pixel or two, and 20 kB a redraw with its raw losses."""
 KEPT_POINTS = 300
-"""Points of a kept sweep beside it: a smoothed line needs no more."""
+"""Points of a kept sweep beside the chosen one: a smoothed line needs no more."""
 
 WIDTH, HEIGHT = 700.0, 270.0
 """Size in px of a plot, for names that must not cover each other."""
@@ -58,10 +57,9 @@ class CurveMarks:
     def __init__(self, x: Any, y: Any) -> None:
         scales = {"x": x, "y": y}
         self.range: LossRange | None = None
-        self._raw = bqplot.Lines(x=[], y=[], scales=scales, colors=[FAINT], opacities=[0.55], stroke_width=1)
         self._tail = bqplot.Lines(x=[], y=[], scales=scales, colors=[FAINT], stroke_width=2, line_style="dashed")
-        self._body = bqplot.Lines(x=[], y=[], scales=scales, colors=[TEXT], stroke_width=CHOSEN_WIDTH)
-        self.drawn = (self._raw, self._tail, self._body)
+        self._lines = LossLines(scales, CHOSEN_WIDTH)
+        self.drawn = (self._tail, self._lines.mark)
         self._curve: LossCurve | None = None
 
     def render(self, curve: "LossCurve | None") -> None:
@@ -69,15 +67,15 @@ class CurveMarks:
         if curve is self._curve:
             return
         self._curve = curve
-        trace = curve.decimated(MAX_POINTS) if curve is not None and len(curve) else None
+        points = LIVE_POINTS if curve is not None and curve.stop_reason is None else MAX_POINTS
+        trace = curve.decimated(points) if curve is not None and len(curve) else None
         self.range = None if trace is None or curve is None else loss_range(trace, has_diverged(curve))
         if trace is None or self.range is None:
-            for mark in self.drawn:
-                put_together(mark, x=nothing(), y=nothing())
+            self._lines.clear()
+            put_together(self._tail, x=nothing(), y=nothing())
             return
         tail = self.range.tail
-        put_together(self._raw, x=trace.lrs, y=trace.losses)
-        put_together(self._body, x=trace.lrs[:tail], y=trace.smoothed[:tail])
+        self._lines.show(trace.lrs, trace.losses, np.where(np.arange(len(trace.lrs)) < tail, trace.smoothed, np.nan))
         # One point of the body, so that the two meet. When nothing has diverged it is one that stays where it is, and
         # one alone draws nothing.
         apart = slice(max(0, tail - 1), None) if tail < len(trace.lrs) else slice(1)

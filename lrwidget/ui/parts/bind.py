@@ -21,7 +21,11 @@ STREAMED = frozenset({"curve", "progress", "history"})
 
 
 class View(Protocol):
-    """What shows a part of the state."""
+    """What shows a part of the state.
+
+    One that shows numbers to be read, and nothing that moves, may say with an attribute `refresh_s` how many seconds
+    it wants between two redraws while a job streams.
+    """
 
     @property
     def watches(self) -> Sequence[str]:
@@ -71,9 +75,9 @@ class Binding:
             name = change["name"]
             # Whoever holds notifications back may have changed more than the phase: at its turn draw all there is.
             concerned = [f for f in self._followers if name == "phase" or name in f.view.watches]
-            pause = self._refresh_s if name in STREAMED and self._state.phase != "idle" else 0.0
+            streams = name in STREAMED and self._state.phase != "idle"
             for follower in concerned:
-                follower.draw(self._state, pause)
+                follower.draw(self._state, max(self._refresh_s, follower.refresh_s) if streams else 0.0)
 
 
 class Follower:
@@ -81,6 +85,7 @@ class Follower:
 
     def __init__(self, view: View, clock: Callable[[], float], on_error: Callable[[Exception], object] | None) -> None:
         self.view = view
+        self.refresh_s = float(getattr(view, "refresh_s", 0.0))
         self._clock, self._on_error = clock, on_error
         self._drawn: tuple[Any, ...] | None = None
         self._drawn_at = -float("inf")

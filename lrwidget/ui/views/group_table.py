@@ -89,6 +89,7 @@ class GroupTable:
             self._share_head,
         ]
         self.rows: list[Row] = []
+        self._drawn: tuple[object, ...] = ()
         self._grid = ipywidgets.GridBox(
             layout=ipywidgets.Layout(align_items="flex-start", grid_gap="0 6px", width="100%", overflow="auto hidden")
         )
@@ -102,11 +103,15 @@ class GroupTable:
         return [row.lr for row in self.rows]
 
     def render(self, state: "LRState") -> None:
-        """Show the state."""
+        """Show the state; nothing is done for a curve that has grown."""
+        shares = state.curve.gradient_shares if state.curve is not None else ()
+        wanted = (state.groups, state.lrs, state.frozen, shares, state.phase)
+        if wanted == self._drawn:
+            return
+        self._drawn = wanted
         self._fit(len(state.groups))
         lrs = tuple(state.lrs)
         frozen = state.frozen or (False,) * len(lrs)
-        shares = state.curve.gradient_shares if state.curve is not None else ()
         shown = len(shares) == len(self.rows) > 1
         put(self._share_head, value=f"<b title='{SHARES}'>grad<span class='lrw-wide'>ient</span></b>" if shown else "")
         for index, (row, group, lr) in enumerate(zip(self.rows, state.groups, lrs, strict=False)):

@@ -3,7 +3,7 @@
 import html
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import bqplot
 import ipywidgets
@@ -11,6 +11,7 @@ import numpy as np
 
 from lrwidget.engine.sweeps.curve import StopReason
 from lrwidget.look import format_loss, round_ticks, run_range, thin
+from lrwidget.ui.parts.loss_lines import LIVE_POINTS, MAX_POINTS, LossLines
 from lrwidget.ui.parts.palette import (
     FAINT,
     GRID,
@@ -32,10 +33,6 @@ from lrwidget.ui.views.phases import MARGIN, phase_strip
 if TYPE_CHECKING:
     from lrwidget.engine.runs.history import EpochPoint, History
     from lrwidget.state import LRState
-
-MAX_POINTS = 600
-"""Points of a curve that travel to the browser, as in the chart of a sweep."""
-
 
 MOST_ROWS = 6
 """Epochs that the table shows without scrolling; of more the best one stands on top as well."""
@@ -61,14 +58,18 @@ class RunChart:
         self._step = bqplot.LinearScale(min=0.0, max=1.0, allow_padding=False)
         self._loss = bqplot.LinearScale(min=0.0, max=1.0, allow_padding=False)
         scales = {"x": self._step, "y": self._loss}
-
-        def line(**style: Any) -> Any:
-            return bqplot.Lines(x=[], y=[], scales=scales, **style)
-
-        self._raw = line(colors=[FAINT], opacities=[0.55], stroke_width=1)
-        self._train = line(colors=[TEXT], stroke_width=2.5)
+        self._train = LossLines(scales, 2.5)
         # Its last point is on the right edge.
-        self._valid = line(colors=[PICKED], stroke_width=2, marker="circle", marker_size=48, apply_clip=False)
+        self._valid = bqplot.Lines(
+            x=[],
+            y=[],
+            scales=scales,
+            colors=[PICKED],
+            stroke_width=2,
+            marker="circle",
+            marker_size=48,
+            apply_clip=False,
+        )
         self._phases = bqplot.Lines(
             x=[], y=[], scales={"x": self._step, "y": unit_scale()}, colors=[GRID], stroke_width=1
         )
@@ -76,7 +77,7 @@ class RunChart:
         self._step_axis = axis(self._step, "optimizer step", grid_lines="none", label_offset="2.5em")
         self._loss_axis = axis(self._loss, "loss", side="left")
         self.figure = figure([self._step_axis, self._loss_axis], 240, fig_margin={**MARGIN, "top": 8, "bottom": 44})
-        self.figure.marks = [self._raw, self._train, self._valid, self._phases]
+        self.figure.marks = [self._train.mark, self._valid, self._phases]
         # What is drawn and the names of the phases are written above the plot, where no curve can be.
         self._names = ipywidgets.HTML()
         self._words = ipywidgets.HTML()
@@ -112,10 +113,8 @@ class RunChart:
     def _draw(self, history: "History") -> None:
         smoothed_S = history.smoothed
         step_S = np.arange(1, len(history) + 1, dtype=float)
-        some = thin(history.losses, MAX_POINTS)
-        put_together(self._raw, x=step_S[some], y=history.losses[some])
-        fine = some[np.isfinite(smoothed_S[some])]
-        put_together(self._train, x=step_S[fine], y=smoothed_S[fine])
+        some = thin(history.losses, LIVE_POINTS if history.stop_reason is None else MAX_POINTS)
+        self._train.show(step_S[some], history.losses[some], smoothed_S[some])
         valid = np.array(
             [
                 (point.step, point.valid_loss)

@@ -24,6 +24,8 @@ PAUSE, RESUME = "Wait after the current step; the model stays with the job", "Go
 STYLE = """<style>
 .lrw-place .widget-html-content [role=alert] { display: block; font-size: 12px; line-height: 14px; }
 </style>"""
+READ_S = 0.25
+"""Seconds between two changes of numbers: nobody reads ten a second, and each is another drawing of the page."""
 RANGE_WIDTH = "115px"
 PLACE_WIDTH = "400px"
 
@@ -39,9 +41,11 @@ class Toolbar:
     Attributes:
         view: the widget to show.
         watches: traits of the state that `render` reads.
+        refresh_s: seconds between two redraws while a job streams.
     """
 
     watches = ("title", "config", "phase", "stopping", "paused", "progress")
+    refresh_s = READ_S
 
     def __init__(
         self,
