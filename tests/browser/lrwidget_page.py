@@ -23,12 +23,13 @@ WATCH = """output => {
     const film = window.lrwFilm = [];
     const look = () => {
         const charts = [...output.querySelectorAll('.lrw-chart')].map(chart => chart.querySelectorAll('.curve'));
-        const end = curve => curve.querySelector('path.line')?.getBBox() ?? {x: 0, width: 0};
+        const smoothed = curves => [...curves ?? []].map(curve => curve.querySelector('path.line'))
+            .filter(line => line?.style.stroke.includes('--jp-content-font-color1')).map(line => line.getBBox());
         const [sweep, , run] = charts.length > 1 ? charts : [[], [], charts[0]];
         const frame = {
             words: output.innerText,
-            sweep: Math.max(0, ...[...sweep ?? []].slice(0, 3).map(end).map(box => box.x + box.width)),
-            train: Math.max(0, ...[...run ?? []].slice(0, 2).map(end).map(box => box.x + box.width)),
+            sweep: Math.max(0, ...smoothed(sweep).map(box => box.x + box.width)),
+            train: Math.max(0, ...smoothed(run).map(box => box.x + box.width)),
             valid: [...run ?? []].flatMap(curve => [...curve.querySelectorAll('path.dot')]).length,
         };
         if (JSON.stringify(frame) !== JSON.stringify(film.at(-1))) film.push(frame);
@@ -59,7 +60,7 @@ class Frame(NamedTuple):
     Attributes:
         words: all texts of the widget.
         step: of the running job; None when none was running.
-        sweep: right end of the sweep's curve, px from the left of its chart.
+        sweep: right end of the sweep's smoothed curve, px from the left of its chart.
         train: right end of the run's training curve, likewise.
         valid: points of the run's validation curve.
     """
