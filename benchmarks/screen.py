@@ -43,10 +43,18 @@ w.state.observe(phase_changed, "phase")
 w.state.observe(lambda change: picks.append(time.time() * 1e3), "lrs")
 w
 """
-BARE = "started = time.perf_counter()\nbare.run({steps})\nbare_times.append(time.perf_counter() - started)"
+BARE = """
+while w.sweeps:  # or each would be measured beside all that were kept before it
+    w._session.remove_sweep(0)
+started = time.perf_counter()
+bare.run({steps})
+bare_times.append(time.perf_counter() - started)
+"""
 SWEEP = "started = time.perf_counter()\nw.sweep(num_steps={steps}, **options)"
 
 TURNS = """
+while w.sweeps:
+    w._session.remove_sweep(0)
 from array import array
 from lrwidget.session.pace import Pace
 

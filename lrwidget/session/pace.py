@@ -6,8 +6,8 @@ from typing import Any
 from lrwidget.session.jobs import Job
 from lrwidget.state import Progress
 
-REFRESH_S = 0.08
-"""Seconds between two looks at a running job: a dozen a second, by the clock and not by the step."""
+REFRESH_S = 0.095
+"""Seconds between two looks at a running job: ten a second, by the clock and not by the step."""
 
 SCREEN_SHARE, SLOWEST_REFRESH_S = 0.02, 0.5
 """How much of a job's time may go into showing it, unless the screen would stand still for half a second."""
