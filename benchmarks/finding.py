@@ -63,8 +63,8 @@ def rows(finders: Mapping[str, Finder], *, quick: bool) -> list[Row]:
     """For the report."""
     found = []
     for name, make in loops.TRAININGS.items():
-        short = name.startswith("7") or quick
-        ratios = sweep_ratios(make, finders, rounds=6 if short else 30)
+        rounds = 6 if quick else 20 if name.startswith("7") else 100
+        ratios = sweep_ratios(make, finders, rounds)
         best_peer = min((_told(ratio) for peer, ratio in ratios.items() if peer != "lrwidget"), default=float("inf"))
         for finder, ratio in ratios.items():
             limit = 1.03 if finder == "lrwidget" and name == "0.8 ms MLP" else None
@@ -72,7 +72,7 @@ def rows(finders: Mapping[str, Finder], *, quick: bool) -> list[Row]:
         if name == "0.8 ms MLP" and finders:
             lead = _told(ratios["lrwidget"]) / best_peer
             found.append(Row("the same: lrwidget over the best of the others", lead, 1.0, "{:.3f}"))
-    found.append(_row("fit over bare loop with the same scheduler", fit_ratio(8 if quick else 30), 1.03))
+    found.append(_row("fit over bare loop with the same scheduler", fit_ratio(8 if quick else 150), 1.03))
     return found
 
 

@@ -5,6 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+_Place = tuple[nn.Module, str]
+"""The module that holds a buffer, and its name there."""
+
 
 class _Buffer(NamedTuple):
     module: nn.Module
@@ -21,24 +24,26 @@ class MovingBuffers:
     """Can undo what a step did to a model's buffers.
 
     A forward pass that comes to a loss of NaN has by then put its NaN into the running means and variances, which would
-    spoil the model for good. From the second step on only those are copied that the first one moved: masks and position
-    tables are large and stand still.
+    spoil the model for good. From the second step on only those are copied that the first one moved or made: masks and
+    position tables are large and stand still.
     """
 
     def __init__(self, model: object) -> None:
-        self._modules = list(model.modules()) if isinstance(model, nn.Module) else []
+        self._model = model
+        self._steps = 0
+        self._moving: list[_Place] = []
         self._before: list[_Buffer] = []
-        self._moving: set[tuple[nn.Module, str]] | None = None
 
     def remember(self) -> None:
         """Take the buffers as they are before a step."""
-        if self._moving is None and self._before:
-            self._moving = {(buffer.module, buffer.name) for buffer in self._before if buffer.moved()}
+        if self._steps < 2:
+            still = {(buffer.module, buffer.name) for buffer in self._before if not buffer.moved()}
+            self._moving = [place for place in _places(self._model) if place not in still]
+        self._steps += 1
         self._before = [
             _Buffer(module, name, buffer, buffer.detach().clone())
-            for module in self._modules
-            for name, buffer in module._buffers.items()
-            if buffer is not None and (self._moving is None or (module, name) in self._moving)
+            for module, name in self._moving
+            if (buffer := module._buffers.get(name)) is not None
         ]
 
     def put_back(self) -> None:
@@ -49,3 +54,8 @@ class MovingBuffers:
                     buffer.tensor.copy_(buffer.copy)
                     if getattr(buffer.module, buffer.name, None) is not buffer.tensor:
                         buffer.module._buffers[buffer.name] = buffer.tensor
+
+
+def _places(model: object) -> list[_Place]:
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    return [(module, name) for module in modules for name in module._buffers]
