@@ -5,6 +5,7 @@ Everything is put back in place. A tensor stays the same object at the same stor
 keys in the same order: whatever else refers to them stays valid. Tensors are next door, in `kept_tensors.py`.
 """
 
+import functools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,9 +17,6 @@ import torch
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
-
-
-GENERATORS = (torch.Generator, np.random.Generator, np.random.BitGenerator, np.random.RandomState, random.Random)
 
 
 class Kept(Protocol):
@@ -222,9 +220,15 @@ def shut_down(iterator: object) -> None:
         end()
 
 
+@functools.cache
+def _generators() -> tuple[type, ...]:
+    # NumPy imports its own when somebody asks for them, in 5 ms: not when this package is imported.
+    return torch.Generator, np.random.Generator, np.random.BitGenerator, np.random.RandomState, random.Random
+
+
 def is_generator(value: Any) -> bool:
     """Whether it is a random generator of Python's, NumPy's or torch's."""
-    return isinstance(value, GENERATORS) and not isinstance(value, random.SystemRandom)
+    return isinstance(value, _generators()) and not isinstance(value, random.SystemRandom)
 
 
 def as_state(path: str, value: Any) -> KeptState | None:
