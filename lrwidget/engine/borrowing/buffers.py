@@ -43,7 +43,7 @@ class MovingBuffers:
         self._before = [
             _Buffer(module, name, buffer, buffer.detach().clone())
             for module, name in self._moving
-            if (buffer := module._buffers.get(name)) is not None
+            if (buffer := getattr(module, name, None)) is not None
         ]
 
     def put_back(self) -> None:
@@ -58,4 +58,6 @@ class MovingBuffers:
 
 def _places(model: object) -> list[_Place]:
     modules = model.modules() if isinstance(model, nn.Module) else ()
-    return [(module, name) for module in modules for name in module._buffers]
+    return [
+        (module, name) for module in modules for name, _ in module.named_buffers(recurse=False, remove_duplicate=False)
+    ]
