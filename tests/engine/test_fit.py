@@ -688,6 +688,31 @@ def test_norm_layers_of_frozen_groups_train_or_stand_still_as_asked(train_norms:
     assert (history.stages[0].frozen, history.stages[0].norms) == (("0 … 1",), ("0 … 1",) if train_norms else ())
 
 
+class Centred(nn.Module):
+    """Makes its running mean when it sees the first batch, and is told of every later one."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean = x.detach().mean(0)
+        if not hasattr(self, "mean"):
+            self.register_buffer("mean", mean)
+            self.register_buffer("first", mean.clone())
+        self.mean = 0.9 * self.mean + 0.1 * mean
+        return x - self.mean
+
+
+def test_a_batch_of_nan_leaves_a_buffer_that_the_first_step_has_made_as_it_was() -> None:
+    batches = [(torch.randn(8, 6), torch.randint(3, (8,))) for _ in range(6)]
+    batches[3][0][0, 0] = torch.nan
+    model = nn.Sequential(Centred(), nn.Linear(6, 3))
+    optimizer = adam(model)
+    history = fit(model, optimizer, batches, F.cross_entropy, one_cycle(0.1, 6, optimizer))
+    assert history.stop_reason is StopReason.NOT_FINITE and len(history) == 3
+    expected = batches[0][0].mean(0)
+    for inputs, _ in batches[:3]:
+        expected = 0.9 * expected + 0.1 * inputs.mean(0)
+    torch.testing.assert_close(model[0].mean, expected)
+
+
 # One at a time --------------------------------------------------------------------------------------------------------
 
 
