@@ -59,6 +59,12 @@ class Deadly(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return self.x[index], self.y[index]
 
 
+# torch's signal handler raises wherever Python is. In the callback of a weak reference that is told as unraisable, and
+# the loader's queue tells of the worker all the same.
+swallowed = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@swallowed
 @pytest.mark.parametrize("persistent", [False, True])
 def test_a_loader_worker_that_is_killed(persistent: bool) -> None:
     model = net()
@@ -73,6 +79,7 @@ def test_a_loader_worker_that_is_killed(persistent: bool) -> None:
     assert error.value.curve.stop_reason == "failed"  # type: ignore[attr-defined]
 
 
+@swallowed
 def test_a_worker_that_is_killed_from_outside() -> None:
     model = net()
     batches = DataLoader(Augmented(400), batch_size=4, num_workers=1)
