@@ -151,10 +151,7 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     if isinstance(batch, torch.Tensor):
         return batch.to(device, non_blocking=True)
     if type(batch) is list:
-        return [
-            item.to(device, non_blocking=True) if isinstance(item, torch.Tensor) else to_device(item, device)
-            for item in batch
-        ]
+        return [to_device(item, device) for item in batch]
     return map_tensors(lambda tensor: tensor.to(device, non_blocking=True), batch, lambda thing: thing.to(device))
 
 
