@@ -1,4 +1,4 @@
-"""Print what fastai does at every step of four small trainings: the tables that tests/engine/test_parity.py holds.
+"""Print what fastai does at every step of four small trainings: the tables that tests/engine/runs/test_parity.py holds.
 
 Needs fastai 2.8 beside torch, in an environment of its own; lrwidget is not imported. Columns: LR of each of the three
 groups, momentum, training loss. Then the weights and biases of the head after the last step.

@@ -1,16 +1,20 @@
 """How curves and numbers look."""
 
-import doctest
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lrwidget import look
 from lrwidget.engine.plans.plan import one_cycle
 from lrwidget.engine.sweeps.curve import LossCurve, StopReason, Trace
 from lrwidget.engine.sweeps.suggest import Advice, Suggestion
+from lrwidget.engine.words import format_lr
+from lrwidget.look.axes import with_peak
+from lrwidget.look.colors import GROUP_COLORS, group_color
+from lrwidget.look.losses import has_diverged, loss_range, thin
+from lrwidget.look.markers import fastest
+from lrwidget.look.schedule import lr_range, phase_names
+from lrwidget.look.suggestions import reasons, rows_of
 
 
 def trace(smoothed: list[float], losses: list[float] | None = None) -> Trace:
@@ -19,31 +23,27 @@ def trace(smoothed: list[float], losses: list[float] | None = None) -> Trace:
     return Trace(steps, np.geomspace(1e-7, 10, len(smoothed)), raw, np.array(smoothed, dtype=float))
 
 
-def test_the_examples_in_the_docstrings_hold() -> None:
-    assert doctest.testmod(look).failed == 0
-
-
 def test_a_falling_curve_has_no_diverged_part() -> None:
-    found = look.loss_range(trace([3, 2.5, 2, 1.5, 1]), True)
+    found = loss_range(trace([3, 2.5, 2, 1.5, 1]), True)
     assert found is not None
     assert found.tail == 5 and found.low < 1 and found.high > 3
 
 
 def test_the_diverged_part_begins_above_all_that_came_before() -> None:
-    found = look.loss_range(trace([3, 3, 2, 1, 2, 3, 9, 99]), True)
+    found = loss_range(trace([3, 3, 2, 1, 2, 3, 9, 99]), True)
     assert found is not None
     assert found.tail == 6
     assert 3 < found.high < 9
 
 
 def test_a_rise_that_did_not_end_the_sweep_is_shown_whole_unless_it_dwarfs_the_fall() -> None:
-    moderate = look.loss_range(trace([3, 3, 2, 1, 2, 3, 6]), False)
+    moderate = loss_range(trace([3, 3, 2, 1, 2, 3, 6]), False)
     assert moderate is not None
     assert moderate.tail == 7 and moderate.high > 6
-    huge = look.loss_range(trace([3, 3, 2, 1, 2, 3, 9, 99]), False)
+    huge = loss_range(trace([3, 3, 2, 1, 2, 3, 9, 99]), False)
     assert huge is not None
     assert huge.tail == 8 and huge.high < 9
-    running = look.loss_range(trace([3, 3, 2, 1, 2, 3, 6]), None)
+    running = loss_range(trace([3, 3, 2, 1, 2, 3, 6]), None)
     assert running is not None
     assert running.tail == 7 and running.high < 6
 
@@ -53,55 +53,55 @@ def test_a_rise_that_did_not_end_the_sweep_is_shown_whole_unless_it_dwarfs_the_f
     [("diverged", True), ("not_finite", True), ("finished", False), ("stopped", False), (None, None)],
 )
 def test_only_the_sweep_says_that_it_diverged(reason: StopReason | None, diverged: bool | None) -> None:
-    assert look.has_diverged(LossCurve([1e-3, 1e-2], [1.0, 2.0], stop_reason=reason)) is diverged
+    assert has_diverged(LossCurve([1e-3, 1e-2], [1.0, 2.0], stop_reason=reason)) is diverged
 
 
 @given(st.floats(1e-12, 1e6))
 def test_a_written_lr_is_the_lr_to_two_digits_and_short(lr: float) -> None:
-    text = look.format_lr(lr)
+    text = format_lr(lr)
     assert float(text) == float(f"{lr:.1e}")
     assert len(text) <= 7 and "e-0" not in text and "+" not in text
 
 
 def test_suggestions_share_a_row_only_when_they_do_not_touch() -> None:
-    assert look.rows_of([(1e-4, 1e-3), (5e-4, 2e-3), (1e-3, 3e-3)]) == [0, 1, 0]
-    assert look.rows_of([]) == []
+    assert rows_of([(1e-4, 1e-3), (5e-4, 2e-3), (1e-3, 3e-3)]) == [0, 1, 0]
+    assert rows_of([]) == []
 
 
 def test_a_tick_at_the_peak_takes_the_place_of_near_ones() -> None:
-    assert look.with_peak([0, 0.005, 0.01], 0.00999, lambda a, b: (a - b) / 0.012) == [0, 0.005, 0.00999]
+    assert with_peak([0, 0.005, 0.01], 0.00999, lambda a, b: (a - b) / 0.012) == [0, 0.005, 0.00999]
 
 
 def test_schedules_that_end_at_nothing_leave_a_finite_log_axis() -> None:
-    low, high = look.lr_range(np.array([[1e-4, 1e-2], [0.0, 0.0]]), True)
+    low, high = lr_range(np.array([[1e-4, 1e-2], [0.0, 0.0]]), True)
     assert 0 < low < 1e-4 and high == 1e-2
 
 
 def test_reasons_that_are_the_same_are_told_once() -> None:
     said = {"valley": "flat", "steepest": "flat", "minimum/10": "never rose", "recommended": "flat"}
     advice = Advice({rule: Suggestion(rule, None, None, None, why) for rule, why in said.items()})
-    assert look.reasons(advice) == [("valley, steepest", None, "flat"), ("minimum/10", None, "never rose")]
+    assert reasons(advice) == [("valley, steepest", None, "flat"), ("minimum/10", None, "never rose")]
 
 
 def test_noise_at_the_start_is_no_divergence() -> None:
     noise = np.random.default_rng(0).normal(0, 1, 30)
-    found = look.loss_range(trace((5 + 0.1 * noise).tolist(), (5 + noise).tolist()), True)
+    found = loss_range(trace((5 + 0.1 * noise).tolist(), (5 + noise).tolist()), True)
     assert found is not None
     assert found.tail == 30
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_not_finite_ends_the_part_that_counts(bad: float) -> None:
-    found = look.loss_range(trace([3, 2, 1, bad, bad]), True)
+    found = loss_range(trace([3, 2, 1, bad, bad]), True)
     assert found is not None
     assert found.tail == 3 and np.isfinite([found.low, found.high]).all()
-    assert look.loss_range(trace([bad, bad]), True) is None
+    assert loss_range(trace([bad, bad]), True) is None
 
 
 def test_negative_losses_have_a_range_as_any_other() -> None:
     up, down = (
-        look.loss_range(trace([3, 3, 2, 1, 2, 3, 9]), True),
-        look.loss_range(trace([-97, -97, -98, -99, -98, -97, -91]), True),
+        loss_range(trace([3, 3, 2, 1, 2, 3, 9]), True),
+        loss_range(trace([-97, -97, -98, -99, -98, -97, -91]), True),
     )
     assert up is not None and down is not None
     assert (down.low + 100, down.high + 100, down.tail) == pytest.approx((up.low, up.high, up.tail))
@@ -109,7 +109,7 @@ def test_negative_losses_have_a_range_as_any_other() -> None:
 
 def test_a_flat_curve_has_a_range_with_room() -> None:
     for level in (0.0, 2.0):
-        found = look.loss_range(trace([level] * 5), True)
+        found = loss_range(trace([level] * 5), True)
         assert found is not None
         assert found.low < level < found.high
 
@@ -117,21 +117,21 @@ def test_a_flat_curve_has_a_range_with_room() -> None:
 def test_thinning_keeps_every_spike_within_the_bound() -> None:
     values = np.zeros(10_000)
     values[[123, 4567, 9876]] = [5, -5, 7]
-    kept = look.thin(values, 600)
+    kept = thin(values, 600)
     assert len(kept) <= 600 and {0, 123, 4567, 9876, 9999} <= set(kept.tolist())
 
 
 def test_colours_of_groups_are_distinct_and_come_round() -> None:
-    assert len(set(look.GROUP_COLORS)) == len(look.GROUP_COLORS)
-    assert look.group_color(len(look.GROUP_COLORS)) == look.group_color(0)
+    assert len(set(GROUP_COLORS)) == len(GROUP_COLORS)
+    assert group_color(len(GROUP_COLORS)) == group_color(0)
 
 
 def test_of_equal_groups_the_last_is_the_fastest() -> None:
-    assert look.fastest((1e-3, 1e-3)) == 1
-    assert look.fastest((1e-3, 1e-4)) == 0
+    assert fastest((1e-3, 1e-3)) == 1
+    assert fastest((1e-3, 1e-4)) == 0
 
 
 def test_phases_without_room_are_not_named() -> None:
     plan = one_cycle(1e-3, 1000, 2, freeze_steps=30)
-    assert "warm-up" in [name for _, name in look.phase_names(plan)]
-    assert not any("frozen" in name for _, name in look.phase_names(plan))
+    assert "warm-up" in [name for _, name in phase_names(plan)]
+    assert not any("frozen" in name for _, name in phase_names(plan))

@@ -14,7 +14,7 @@ from PIL import Image, ImageColor
 from lrwidget import static
 from lrwidget.engine.plans.plan import PRESETS, one_cycle
 from lrwidget.engine.sweeps.curve import LossCurve
-from lrwidget.look import group_color
+from lrwidget.look.colors import group_color
 from tests.ui.states import LRS, NAMES, a_curve, a_history, an_advice
 
 PNG = b"\x89PNG\r\n\x1a\n"

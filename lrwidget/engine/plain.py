@@ -6,8 +6,11 @@ import operator
 from typing import Any, TypeGuard
 
 import numpy as np
+import numpy.typing as npt
 
 from lrwidget.engine.errors import InputError, InputTypeError
+
+FloatArray = npt.NDArray[np.float64]
 
 
 def plain(value: Any) -> Any:
@@ -69,3 +72,17 @@ def positive_lr(value: Any, what: str) -> float:
             "To keep a group from training, set requires_grad of its parameters to False."
         )
     return number
+
+
+def frozen_floats(name: str, values: npt.ArrayLike) -> FloatArray:
+    """A read-only float64 copy of the sequence `values`, or an error that calls it `name`."""
+    try:
+        array = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputTypeError(
+            f"Got {name} of type {type(values).__name__}; expected a sequence of numbers ({error})."
+        ) from error
+    if array.ndim != 1:
+        raise InputError(f"Got {name} of shape {array.shape}; expected one dimension, a number for each point.")
+    array.flags.writeable = False
+    return array

@@ -28,8 +28,9 @@ from lrwidget.ui.notebook import cells, kernel
 from lrwidget.ui.notebook.closed import check_open, is_closed, let_go
 from lrwidget.ui.notebook.picture import Picture, curve_picture, run_picture
 from lrwidget.ui.parts.bind import bind
-from lrwidget.ui.parts.palette import close_all
+from lrwidget.ui.parts.palette import close_all, hidden
 from lrwidget.ui.parts.panel import Panel
+from lrwidget.ui.parts.style import CHARTS
 from lrwidget.ui.views.exports import Exports
 from lrwidget.ui.views.group_table import GroupTable
 from lrwidget.ui.views.pick_bar import PickBar
@@ -155,7 +156,8 @@ class LRWidget:
             self._status,
         )
         self._run_views: list[ipywidgets.Widget] = []
-        self._view = ipywidgets.VBox([view.view for view in self._views])
+        self._style = hidden(CHARTS)
+        self._view = ipywidgets.VBox([*(view.view for view in self._views), self._style])
         self._view.add_class(ROOT_CLASS)
         self._picture = Picture(lambda: curve_picture(self.state), self._when_over)
         self._run_picture = Picture(lambda: run_picture(self.state), self._when_over)
@@ -409,7 +411,8 @@ class LRWidget:
 
     def _run_view(self) -> ipywidgets.Widget:
         """The part of the screen that matters while training, to be shown under the cell that started it."""
-        view = Panel([self._toolbar.view, self._runs.view, self._status.view])
+        # With the style sheet: it can be on a page without the rest (VS Code, Colab).
+        view = Panel([self._toolbar.view, self._runs.view, self._status.view, self._style])
         view.add_class(ROOT_CLASS)
         self._run_views.append(view)
         return view

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from lrwidget.look import format_lr
+from lrwidget.engine.words import format_lr
 
 if TYPE_CHECKING:
     from lrwidget.state import LRState

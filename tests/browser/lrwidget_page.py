@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from playwright.sync_api import Locator, Page, expect
 
-from lrwidget.look import format_lr
+from lrwidget.engine.words import format_lr
 from tests.browser.notebook_page import NotebookPage
 
 TOLERANCE_PX = 1.5

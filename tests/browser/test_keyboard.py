@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Locator, expect
 
-from lrwidget.look import format_lr
+from lrwidget.engine.words import format_lr
 from tests.browser.conftest import App, Lab
 from tests.browser.lrwidget_page import WidgetPage
 from tests.browser.notebook_page import NotebookPage

@@ -19,7 +19,7 @@ import pytest
 from matplotlib.image import imread
 from playwright.sync_api import BrowserContext, Locator, expect
 
-from lrwidget.look import format_lr
+from lrwidget.engine.words import format_lr
 from tests.browser.conftest import App, Lab
 from tests.browser.lrwidget_page import TOLERANCE_PX, Marker, WidgetPage, centre
 from tests.browser.notebook_page import NotebookPage

@@ -686,7 +686,7 @@ def test_the_picture_behind_the_widget_is_drawn_when_the_sweep_is_over_and_again
     assert pixels.std() > 0.05
     assert first["text/plain"].startswith("Loss over learning rate.")
     assert first["image/png"] in first["text/html"]
-    nb.ok("w.max_lr = 0.0321; from lrwidget.look import format_lr")
+    nb.ok("w.max_lr = 0.0321; from lrwidget.engine.words import format_lr")
     told = nb.kernel.value("format_lr(w.max_lr)")
     nb.kernel.wait_for(lambda: told in drawn()[-1]["data"]["text/plain"], 30, f"a picture with {told}")
     assert drawn()[-1]["data"]["image/png"] != first["image/png"]

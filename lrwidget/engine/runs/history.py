@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from lrwidget.engine.errors import RecordError
+from lrwidget.engine.plain import FloatArray, frozen_floats
 from lrwidget.engine.plans.cycle import Cycle
 from lrwidget.engine.plans.plan import Plan
 from lrwidget.engine.record import pack_floats, save, unpack_floats, written_whole
-from lrwidget.engine.sweeps.curve import FloatArray, LossTracker, StopReason, beta_for, frozen_floats, smoothed_by
+from lrwidget.engine.sweeps.curve import StopReason
+from lrwidget.engine.sweeps.tracker import LossTracker, beta_for, smoothed_by
 from lrwidget.engine.words import format_lr
 
 if TYPE_CHECKING:

@@ -27,10 +27,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from lrwidget.engine.sweeps.curve import LossCurve, LossTracker, StopReason, beta_for
+from lrwidget.engine.plain import FloatArray
+from lrwidget.engine.sweeps.curve import LossCurve, StopReason
+from lrwidget.engine.sweeps.tracker import LossTracker, beta_for
 from lrwidget.engine.words import format_lr
-
-FloatArray = npt.NDArray[np.float64]
 
 MIN_POINTS = 10
 MAX_BINS = 128

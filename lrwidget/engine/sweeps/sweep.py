@@ -25,8 +25,9 @@ from lrwidget.engine.loops.loop import Loop, training_mode
 from lrwidget.engine.loops.protocols import Loader, LossFn, LossStep, OptimizerLike, TrainStep
 from lrwidget.engine.loops.step import Amp, EngineStep, UserStep
 from lrwidget.engine.plain import is_count, is_number, plain
-from lrwidget.engine.sweeps.curve import DIVERGE_RATIO, LossCurve, LossTracker, StopReason, beta_for
+from lrwidget.engine.sweeps.curve import LossCurve, StopReason
 from lrwidget.engine.sweeps.rows import Rows
+from lrwidget.engine.sweeps.tracker import DIVERGE_RATIO, LossTracker, beta_for
 
 MAX_SKIPPED = 50
 """Steps in a row that the gradient scaler may skip: its scale halves at each, so 2**16 is used up long before."""

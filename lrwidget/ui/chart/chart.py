@@ -13,33 +13,24 @@ import bqplot
 import ipywidgets
 import numpy as np
 
-from lrwidget.look import LossRange, format_lr, lr_label, powers_between, reasons, round_ticks
+from lrwidget.engine.words import format_lr
+from lrwidget.look.axes import lr_label, powers_between, round_ticks
+from lrwidget.look.losses import LossRange
+from lrwidget.look.suggestions import reasons
 from lrwidget.ui.chart.curve_marks import CurveMarks, KeptMarks, common_range
 from lrwidget.ui.chart.ground import DoubleClick, Ground
 from lrwidget.ui.chart.markers import PLOT, Drag, Markers
 from lrwidget.ui.chart.settling import SettlingRange
 from lrwidget.ui.chart.suggestion_marks import LANE, NAME_SIZE, SuggestionMarks
-from lrwidget.ui.parts.loss_lines import STYLE as LOSS_LINES
-from lrwidget.ui.parts.palette import FAINT, axis, close_all, figure, put, put_axis, unit_scale
+from lrwidget.ui.parts.palette import FAINT, axis, close_all, figure, hidden, put, put_axis, unit_scale
 
 if TYPE_CHECKING:
     from lrwidget.engine.sweeps.suggest import Advice
     from lrwidget.state import LRState
 
 STYLE = f"""<style>
-.lrw-chart.bqplot > svg.svg-figure, .lrw-chart.bqplot > svg.svg-background {{ background: transparent; }}
-.lrw-chart .plotarea_background {{ fill: transparent; }}
 .lrw-chart .heatmapcell {{ cursor: crosshair; }}
-{LOSS_LINES}
-.lrw-chart .stick, .lrw-chart .curve, .lrw-chart text {{ pointer-events: none; }}
 .lrw-chart text.label[style*="font-size: {NAME_SIZE}px"] {{ pointer-events: all; cursor: pointer; }}
-.lrw-chart text.label, .lrw-chart text.dot_text {{
-  paint-order: stroke; stroke: var(--jp-layout-color0, white); stroke-width: 3px; stroke-linejoin: round;
-}}
-.lrw-chart .axis text {{ paint-order: normal; stroke: none; }}
-.lrw-chart .axis[text-anchor=middle] > .domain {{ clip-path: inset(-1px -1px 4px -1px); }}
-.lrw-chart .axis[text-anchor=end] > .domain {{ clip-path: inset(-1px -1px -1px 4px); }}
-.lrw-chart .axis[text-anchor=start] > .domain {{ clip-path: inset(-1px 4px -1px -1px); }}
 .lrw-advice td, .lrw-advice th {{ padding: 1px 10px 1px 0; text-align: left; vertical-align: top; }}
 .lrw-advice summary {{ cursor: pointer; }}
 .lrw-words {{ container-type: inline-size; }}
@@ -136,7 +127,7 @@ class LossChart:
         )
         self._words = ipywidgets.HTML()
         self._words.add_class("lrw-words")
-        self.view = ipywidgets.VBox([ipywidgets.HTML(STYLE, layout={"display": "none"}), self.figure, self._words])
+        self.view = ipywidgets.VBox([hidden(STYLE), self.figure, self._words])
 
     def render(self, state: "LRState") -> None:
         """Show the state; what a pointer holds stays where the pointer has it."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import bqplot
 import numpy as np
 
-from lrwidget.look import LossRange, has_diverged, loss_range
+from lrwidget.look.losses import LossRange, has_diverged, loss_range
 from lrwidget.ui.chart.sweep_lines import CHOSEN_WIDTH, KEPT_WIDTH, line_look
 from lrwidget.ui.parts.loss_lines import LIVE_POINTS, MAX_POINTS, LossLines
 from lrwidget.ui.parts.palette import FAINT, nothing, put, put_together

@@ -20,7 +20,8 @@ import bqplot
 import ipywidgets
 import numpy as np
 
-from lrwidget.look import MarkerLabel, fastest, group_color, marker_label
+from lrwidget.look.colors import group_color
+from lrwidget.look.markers import MarkerLabel, fastest, marker_label
 from lrwidget.ui.parts.palette import FAINT, TEXT, put
 
 HOLD_S = 10.0

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import bqplot
 import numpy as np
 
-from lrwidget.look import Tick, rows_of, suggested_ticks
+from lrwidget.look.suggestions import Tick, rows_of, suggested_ticks
 from lrwidget.ui.parts.palette import FAINT, PICKED, TEXT, put, put_together
 
 if TYPE_CHECKING:

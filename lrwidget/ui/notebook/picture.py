@@ -21,7 +21,7 @@ from uuid import uuid4
 import ipywidgets
 from IPython.display import display
 
-from lrwidget.look import format_lr
+from lrwidget.engine.words import format_lr
 from lrwidget.state import LRState, Phase
 from lrwidget.ui.notebook.cells import execution
 from lrwidget.ui.notebook.kernel import call_later, current_kernel, in_cell

@@ -13,7 +13,7 @@ import ipywidgets
 from traitlets import TraitError
 
 from lrwidget.engine.errors import InputError, LRWidgetError
-from lrwidget.look import format_lr
+from lrwidget.engine.words import format_lr
 from lrwidget.ui.parts.keys import LR_CLASS
 from lrwidget.ui.parts.palette import hinted, put, put_together
 

@@ -8,7 +8,9 @@ import ipywidgets
 from traitlets import TraitError
 
 from lrwidget.engine.errors import LRWidgetError
-from lrwidget.look import fastest, format_count, group_color
+from lrwidget.look.colors import group_color
+from lrwidget.look.markers import fastest
+from lrwidget.look.numbers import format_count
 from lrwidget.ui.parts.fields import Field, LRField, read_name, warning
 from lrwidget.ui.parts.keys import page_help
 from lrwidget.ui.parts.palette import FAINT, GRID, UNSEEN, close_all, hidden, meter, put

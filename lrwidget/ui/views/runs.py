@@ -10,8 +10,10 @@ import ipywidgets
 import numpy as np
 
 from lrwidget.engine.sweeps.curve import StopReason
-from lrwidget.look import format_loss, round_ticks, run_range, thin
-from lrwidget.ui.parts.loss_lines import LIVE_POINTS, MAX_POINTS, STYLE, LossLines
+from lrwidget.look.axes import round_ticks
+from lrwidget.look.losses import run_range, thin
+from lrwidget.look.numbers import format_loss
+from lrwidget.ui.parts.loss_lines import LIVE_POINTS, MAX_POINTS, LossLines
 from lrwidget.ui.parts.palette import (
     FAINT,
     GRID,
@@ -143,7 +145,7 @@ def legend(*, validated: bool) -> str:
     """What the curves are, as HTML."""
     curves = [("train, smoothed", TEXT), ("every step", FAINT), *([("validation", PICKED)] if validated else [])]
     return (
-        f"<style>{STYLE}</style><div style='{LEGEND}'>"  # here too: a run can be on a page without the sweep
+        f"<div style='{LEGEND}'>"
         + " &nbsp; ".join(f"<b aria-hidden='true' style='color: {color}'>&#9473;</b> {name}" for name, color in curves)
         + "</div>"
     )

@@ -10,18 +10,11 @@ import ipywidgets
 import numpy as np
 import numpy.typing as npt
 
-from lrwidget.look import (
-    format_lr,
-    group_color,
-    lr_range,
-    plan_steps,
-    powers_between,
-    round_ticks,
-    short_names,
-    trained_lrs,
-    wants_log,
-    with_peak,
-)
+from lrwidget.engine.words import format_lr
+from lrwidget.look.axes import powers_between, round_ticks, with_peak
+from lrwidget.look.colors import group_color
+from lrwidget.look.markers import short_names
+from lrwidget.look.schedule import lr_range, plan_steps, trained_lrs, wants_log
 from lrwidget.ui.parts.palette import (
     FAINT,
     GRID,

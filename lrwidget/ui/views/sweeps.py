@@ -11,7 +11,7 @@ import ipywidgets
 
 from lrwidget.engine.errors import InputError
 from lrwidget.engine.sweeps.curve import StopReason
-from lrwidget.look import format_lr
+from lrwidget.engine.words import format_lr
 from lrwidget.ui.chart.sweep_lines import CHOSEN_WIDTH, DASHES, KEPT_WIDTH, line_look
 from lrwidget.ui.parts.fields import Field
 from lrwidget.ui.parts.palette import FAINT, TEXT, close_all, hidden, put

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
-from lrwidget.look import format_loss, format_lr, format_seconds
+from lrwidget.engine.words import format_lr
+from lrwidget.look.numbers import format_loss, format_seconds
 from lrwidget.ui.parts.fields import Field, LRField, read_steps, warning
 from lrwidget.ui.parts.keys import page_help
 from lrwidget.ui.parts.palette import BRAND, button, close_all, hidden, hinted, meter, put, wrapped

@@ -8,7 +8,7 @@ import pytest
 
 from lrwidget.engine.errors import InputError
 from lrwidget.engine.sweeps.curve import StopReason
-from lrwidget.look import GROUP_COLORS
+from lrwidget.look.colors import GROUP_COLORS
 from lrwidget.ui.chart.sweep_lines import COLORS, line_look
 from lrwidget.ui.views.sweeps import ENDED, SweepList
 from tests.ui.hands import INSTANCES, press, texts_of, type_into

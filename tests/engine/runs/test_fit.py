@@ -19,8 +19,8 @@ from lrwidget.engine.runs.fit import Run, fine_tune, fit, resume, steps_per_epoc
 from lrwidget.engine.runs.validate import validate
 from lrwidget.engine.sweeps.curve import StopReason
 from lrwidget.engine.sweeps.sweep import Sweep, SweepConfig
-from tests.engine.looks import Looks
 from tests.engine.oracle import changes, of_everything
+from tests.engine.runs.looks import Looks
 from tests.engine.zoo import Augmented, Stream, adam, classification, loader, net
 
 

@@ -22,7 +22,7 @@ from lrwidget.engine.plans.plan import one_cycle
 from lrwidget.engine.runs.fit import Run, fit
 from lrwidget.engine.sweeps.curve import StopReason
 from tests.engine.oracle import changes, of_everything
-from tests.engine.resumable import STEPS, Killed, came_to, seed, spawner, start, work, work_and_die, work_and_tell
+from tests.engine.runs.resumable import STEPS, Killed, came_to, seed, spawner, start, work, work_and_die, work_and_tell
 from tests.engine.zoo import MODELS, OPTIMIZERS, Augmented, Stream, adam, classification, loader, make_optimizer, net
 
 

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from comm.base_comm import BaseComm
 
-from lrwidget.engine.sweeps.curve import LossCurve, StopReason, beta_for
+from lrwidget.engine.sweeps.curve import LossCurve, StopReason
 from lrwidget.engine.sweeps.suggest import Advice, Suggestion
-from lrwidget.look import format_lr
+from lrwidget.engine.sweeps.tracker import beta_for
+from lrwidget.engine.words import format_lr
 from lrwidget.ui.chart.chart import LossChart
 from lrwidget.ui.parts.palette import js_key
 from tests.ui.kept_sweeps import kept

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from lrwidget.engine.errors import InputError, InputTypeError, RecordError
 from lrwidget.engine.record import load
-from lrwidget.engine.sweeps.curve import LossCurve, LossTracker, StopReason, beta_for
+from lrwidget.engine.sweeps.curve import LossCurve, StopReason
+from lrwidget.engine.sweeps.tracker import LossTracker, beta_for
 
 ANY_LOSS = st.floats(allow_nan=True, allow_infinity=True, width=64)
 

@@ -103,7 +103,7 @@ def work(
 # Processes of its own -------------------------------------------------------------------------------------------------
 
 spawner = multiprocessing.get_context("forkserver")
-spawner.set_forkserver_preload(["tests.engine.resumable"])
+spawner.set_forkserver_preload(["tests.engine.runs.resumable"])
 
 
 def start(target: Callable[..., None], *args: Any) -> BaseProcess:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from lrwidget.engine.plans.plan import Plan, one_cycle
-from lrwidget.look import format_lr, group_color
+from lrwidget.engine.words import format_lr
+from lrwidget.look.colors import group_color
 from lrwidget.state import Phase, Progress
 from lrwidget.ui.chart.chart import LossChart
 from lrwidget.ui.parts.palette import TEXT

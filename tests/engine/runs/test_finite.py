@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lrwidget.engine.runs.finite import FiniteWeights
-from tests.engine.looks import Looks
+from tests.engine.runs.looks import Looks
 
 
 def begun(model: object) -> FiniteWeights:

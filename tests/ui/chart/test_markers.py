@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lrwidget.ui.chart.markers import PLOT, look_of
+from tests.ui.chart.test_chart import Listener, message
 from tests.ui.states import LRS, a_state, an_advice
-from tests.ui.test_chart import Listener, message
 
 USUAL = 320
 """Height in px of the chart of a few groups."""

@@ -1,0 +1,1 @@
+"""How curves and numbers look, shared by the screen and by pictures. Needs numpy only."""

@@ -1,0 +1,121 @@
+"""Curves of losses: the range of their axis, and the points that draw them.
+
+Shape suffixes: M points on the screen.
+"""
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from lrwidget.engine.sweeps.curve import StopReason
+
+if TYPE_CHECKING:
+    from lrwidget.engine.sweeps.curve import LossCurve, Trace
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class LossRange:
+    """What a loss axis has to show.
+
+    Attributes:
+        low: lower end.
+        high: upper end, above `low`; a loss may go beyond.
+        tail: index (0 ... M) of the first point of the diverged part; M when there is none.
+    """
+
+    low: float
+    high: float
+    tail: int
+
+
+def has_diverged(curve: "LossCurve") -> bool | None:
+    """Whether its loss ended the sweep, None while it runs; a rise alone is not what the sweep calls diverged."""
+    if curve.stop_reason is None:
+        return None
+    return curve.stop_reason in (StopReason.DIVERGED, StopReason.NOT_FINITE)
+
+
+def loss_range(trace: "Trace", diverged: bool | None) -> LossRange | None:
+    """The range that shows a curve's descent and the start of its rise, however high it went afterwards.
+
+    The rise begins where the smoothed loss, past its lowest point, is above all that came before by a quarter of the
+    fall and by more than noise (4 median absolute distances of raw from smoothed). The range spans the smoothed loss
+    before that, 96 % of the raw losses of the descent, and a bit of the rise; or all of it, when it is no more than
+    twice the fall and the sweep has ended for another reason. Of a curve that has diverged it is the diverged part.
+
+    Args:
+        trace: the points on the screen; losses may be NaN or infinite.
+        diverged: whether the sweep was ended by its loss; None while it runs.
+
+    Returns:
+        None when no loss is finite.
+    """
+    smoothed_M, losses_M = trace.smoothed, trace.losses
+    usable = np.isfinite(smoothed_M) & np.isfinite(losses_M)
+    if not usable.any():
+        return None
+    start = int(usable.argmax())
+    broken = np.flatnonzero(~usable[start:])
+    end = start + int(broken[0]) if len(broken) else len(smoothed_M)
+    body, raw = smoothed_M[start:end], losses_M[start:end]
+    lowest = int(body.argmin())
+    top, fall = float(body[: lowest + 1].max()), float(body[: lowest + 1].max() - body[lowest])
+    noise = quantile(np.abs(raw - body), 0.5)
+    risen = np.flatnonzero(body[lowest:] > top + max(0.25 * fall, 4 * noise))
+    rise = lowest + int(risen[0]) if len(risen) else len(body)
+    low, high = _spread(body[:rise], raw[: lowest + 1 if len(risen) else None])
+    if start + rise < len(smoothed_M):
+        all_of_it = float(body.max())
+        high = max(high, all_of_it if diverged is False and all_of_it <= top + 2 * fall else top + 0.4 * fall)
+    margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+    return LossRange(low - margin, high + margin, start + rise if diverged else len(smoothed_M))
+
+
+def _spread(body: Floats, raw: Floats) -> tuple[float, float]:
+    return min(float(body.min()), quantile(raw, 0.02)), max(float(body.max()), quantile(raw, 0.98))
+
+
+def quantile(values: Floats, share: float) -> float:
+    """The value below which a share of the values lies: `np.quantile`, at a quarter of its cost for a few hundred.
+
+    >>> quantile(np.array([5.0, 1, 4, 2]), 0.5)
+    3.0
+    """
+    place = share * (len(values) - 1)
+    below = int(place)
+    above = min(below + 1, len(values) - 1)
+    low, high = np.partition(values, (below, above))[[below, above]].tolist()
+    return float(low + (place - below) * (high - low))
+
+
+def run_range(losses: Floats, smoothed: Floats, valid: Floats) -> tuple[float, float]:
+    """The range that shows a run: all of the smoothed and the validation loss, and 96 % of the raw losses."""
+    shown = [values[np.isfinite(values)] for values in (smoothed, valid)]
+    raw = losses[np.isfinite(losses)]
+    ends = np.concatenate([*shown, [quantile(raw, share) for share in (0.02, 0.98)] if len(raw) else raw])
+    if not len(ends):
+        return 0.0, 1.0
+    low, high = float(ends.min()), float(ends.max())
+    margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+    return low - margin, high + margin
+
+
+def thin(values: Floats, at_most: int) -> npt.NDArray[np.intp]:
+    """Indices (M <= at_most) that draw the same line: both ends, and the lowest and highest of equal stretches.
+
+    >>> thin(np.array([0.0, 1, 9, 1, 0, 1, -9, 1]), 6).tolist()
+    [0, 2, 5, 6, 7]
+    """
+    if len(values) <= at_most:
+        return np.arange(len(values))
+    edges = np.linspace(0, len(values), max(1, at_most // 2 - 1) + 1).astype(int)
+    low, high = (np.where(np.isfinite(values), values, sign * np.inf) for sign in (1, -1))
+    kept = {0, len(values) - 1}
+    for first, end in itertools.pairwise(edges.tolist()):
+        kept.update((first + int(low[first:end].argmin()), first + int(high[first:end].argmax())))
+    return np.array(sorted(kept))
