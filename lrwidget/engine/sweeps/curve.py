@@ -5,7 +5,7 @@ Shape suffixes: T points, G param groups, M points left for the screen.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from enum import StrEnum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -146,10 +146,13 @@ class LossCurve:
 
     @classmethod
     def seen(cls, lrs: FloatArray, losses: FloatArray, smoothed: FloatArray, **fields: Any) -> Self:
-        """A curve whose smoothed losses (T,) somebody who computes them anyway has, by the same `beta`."""
-        curve = cls(lrs, losses, **fields)
-        # Not to be computed again, least of all at every look at a curve that grows: half a microsecond a point.
-        object.__setattr__(curve, "_smoothed", frozen_floats("smoothed", smoothed))
+        """A curve as its sweep has it: read-only arrays (T,), smoothed by the same `beta`, and fields of their types.
+
+        Nothing is copied, computed or checked: a curve that grows is looked at ten times a second.
+        """
+        curve = object.__new__(cls)
+        for name, value in {**UNSAID, **fields, "lrs": lrs, "losses": losses, "_smoothed": smoothed}.items():
+            object.__setattr__(curve, name, value)
         return curve
 
     def __len__(self) -> int:
@@ -196,22 +199,25 @@ class LossCurve:
             raise InputError(
                 f"Got max_points={max_points!r}; expected at least 6: the ends, the lowest two, one stretch."
             )
-        steps = np.arange(len(self))
         smoothed = self.smoothed
-        if len(self) > max_points:
-            low, high, bottom = self.losses, self.losses, smoothed
-            finite = np.isfinite(self.losses)
-            if not finite.all():
-                low, high = np.where(finite, low, np.inf), np.where(finite, high, -np.inf)
-                bottom = np.where(np.isfinite(smoothed), smoothed, np.inf)
-            # Stretches of equal width as rows of a matrix, the last one filled up with what no extreme is.
-            width = math.ceil(len(self) / ((max_points - 4) // 2))
-            start_R = np.arange(0, len(self), width)
-            missing = (0, len(start_R) * width - len(self))
-            low_RW = np.pad(low, missing, constant_values=np.inf).reshape(-1, width)
-            high_RW = np.pad(high, missing, constant_values=-np.inf).reshape(-1, width)
-            ends = [0, len(self) - 1, low.argmin(), bottom.argmin()]
-            steps = np.unique(np.concatenate([ends, start_R + low_RW.argmin(1), start_R + high_RW.argmax(1)]))
+        if len(self) <= max_points:
+            return Trace(np.arange(len(self)), self.lrs, self.losses, smoothed)
+        low, high, bottom = self.losses, self.losses, smoothed
+        finite = np.isfinite(self.losses)
+        if not finite.all():
+            low, high = np.where(finite, low, np.inf), np.where(finite, high, -np.inf)
+            bottom = np.where(np.isfinite(smoothed), smoothed, np.inf)
+        # Stretches of equal width as rows of a matrix; the last one may be shorter and has its own.
+        width = math.ceil(len(self) / ((max_points - 4) // 2))
+        end = len(self) // width * width
+        start_R = np.arange(0, end, width)
+        kept = [0, len(self) - 1, low.argmin(), bottom.argmin()]
+        if end < len(self):
+            kept += [end + low[end:].argmin(), end + high[end:].argmax()]
+        low_R, high_R = low[:end].reshape(-1, width).argmin(1), high[:end].reshape(-1, width).argmax(1)
+        steps = np.concatenate([kept, start_R + low_R, start_R + high_R])
+        steps.sort()
+        steps = steps[np.append(steps[:-1] != steps[1:], True)]
         return Trace(steps, self.lrs[steps], self.losses[steps], smoothed[steps])
 
     def same_as(self, other: "LossCurve") -> bool:
@@ -253,6 +259,10 @@ class LossCurve:
             return cls(**{**plain, **arrays, "ratios": tuple(plain["ratios"]), "names": tuple(plain["names"])})
         except (TypeError, ValueError) as error:
             raise RecordError(f"Got a curve that cannot be: {error}") from error
+
+
+UNSAID = {f.name: f.default for f in fields(LossCurve) if f.default is not MISSING}
+"""What the fields of a curve are that nobody gives."""
 
 
 def _told() -> list[str]:

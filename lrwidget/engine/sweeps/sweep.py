@@ -38,6 +38,8 @@ loss that meets zero."""
 
 OVERFLOW = """Got {steps} steps in a row that the gradient scaler skipped; expected it to find a scale at which fp16
 gradients are finite. Use amp="bf16", or look for NaN in the batches."""
+LEAST_APART = 1e-12
+"""Of an LR: the least difference to the next one, some thousand times what rounding changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,10 +81,22 @@ class SweepConfig:
             raise InputError(f"Got num_steps={self.num_steps!r}; expected a whole number of steps, 2 or more.")
         if self.mode not in ("exp", "linear"):
             raise InputError(f'Got mode={self.mode!r}; expected "exp" or "linear".')
+        if not self._apart() > LEAST_APART:
+            raise InputError(
+                f"Got {self.num_steps} steps from start_lr={self.start_lr} to end_lr={self.end_lr}; expected learning "
+                "rates that can be told apart. Take fewer steps or a wider range."
+            )
         if not is_number(self.smoothing) or not 0 <= self.smoothing < 1:
             raise InputError(f"Got smoothing={self.smoothing!r}; expected a share of the sweep, 0 to below 1.")
         if self.diverge_ratio is not None and not (is_number(self.diverge_ratio) and self.diverge_ratio > 0):
             raise InputError(f"Got diverge_ratio={self.diverge_ratio!r}; expected a number above 0, or None.")
+
+    def _apart(self) -> float:
+        """By what share of it the LR grows at least from a step to the next; NaN where the range overflows."""
+        if self.mode == "exp":
+            ratio = self.end_lr / self.start_lr
+            return math.log(ratio) / (self.num_steps - 1) if math.isfinite(ratio) else math.nan
+        return (1 - self.start_lr / self.end_lr) / (self.num_steps - 1)
 
     def lr_at(self, step: int) -> float:
         """LR of the fastest group at a step, 0 ... num_steps − 1; exactly `start_lr` and `end_lr` at the ends."""

@@ -116,7 +116,7 @@ class LossChart:
         )
         self._drag = Drag(on_drag, on_drop, self._second_click, refresh_s, clock)
         self._markers = self._markers_of([])
-        self._fitted = (0.0, 0.0)
+        self._fitted = self._fitted_loss = (0.0, 0.0)
         self._settling = SettlingRange()
         self._x_axis = axis(self._x, lr_label(1))
         self._y_axis = axis(self._loss, "loss", side="left", visible=False)
@@ -232,7 +232,10 @@ class LossChart:
         low, high = self._settling.fit(*wanted, points) if live else wanted
         below, above = self._markers.height, self._above
         span = (high - low) / (1 - below - above)
-        put_axis(self._y_axis, round_ticks(low, high), min=low - below * span, max=high + above * span)
+        bottom, top = low - below * span, high + above * span
+        if (bottom, top) != self._fitted_loss:
+            self._fitted_loss = (bottom, top)
+            put_axis(self._y_axis, round_ticks(low, high), min=bottom, max=top)
 
     def _wanted_losses(self, live: bool) -> tuple[float, float] | None:
         own = self._curve.range

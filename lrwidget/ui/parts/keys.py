@@ -20,6 +20,7 @@ STEP = 1.05
 # To JupyterLab a letter is a command wherever no text is edited: D, D deletes cells. Letters typed in a widget are kept
 # from it, which listens at the document, by a listener before that. And a page takes the focus away from a button that
 # is disabled, as Sweep is when it was pressed: it goes on to another button of the row, or waits in the row for one.
+# A chart that grows changes ten times a second: only what is new is named, and no part of a drawing.
 # One listener for all fields below a widget's root, before the fields see the key: they let none pass.
 # A field's text is rounded, its placeholder is exact, and what the kernel says may be behind. `run` is what the keys
 # have entered and the kernel has not yet said: while the text is still the last of it, or the placeholder one before,
@@ -37,14 +38,18 @@ LISTEN = """
     root.addEventListener('mouseover', lend);
     root.addEventListener('focusin', lend);
 
-    const name = () => {
-        for (const input of root.querySelectorAll('input[title]'))
+    const name = part => {
+        for (const input of part.querySelectorAll('input[title]'))
             if (![...input.labels].some(label => label.textContent.trim()))
                 input.setAttribute('aria-label', input.title);
-        for (const icon of root.querySelectorAll('button > i.fa')) icon.setAttribute('aria-hidden', 'true');
+        for (const icon of part.querySelectorAll('button > i.fa')) icon.setAttribute('aria-hidden', 'true');
     };
-    name();
-    new MutationObserver(name).observe(root, {subtree: true, childList: true, attributeFilter: ['title']});
+    name(root);
+    new MutationObserver(records => {
+        for (const {type, target, addedNodes} of records)
+            if (type === 'attributes') name(target.parentElement);
+            else if ([...addedNodes].some(node => node instanceof HTMLElement)) name(target);
+    }).observe(root, {subtree: true, childList: true, attributeFilter: ['title']});
 
     if (!window.lrwLetters) {
         window.lrwLetters = true;

@@ -41,8 +41,9 @@ class LossLines:
         )
 
     def show(self, x_M: Floats, losses_M: Floats, smoothed_M: Floats) -> None:
-        """Draw them; a line is interrupted where it is not finite. All (M,)."""
-        put_together(self.mark, x=x_M, y=np.stack([losses_M, smoothed_M]))
+        """Draw them; a line is interrupted where it is not finite. All (M,), and not what is drawn already."""
+        with self.mark.hold_sync():
+            self.mark.x, self.mark.y = x_M, np.stack([losses_M, smoothed_M])
 
     def clear(self) -> None:
         """Draw nothing."""

@@ -2,10 +2,12 @@
 
 from lrwidget.ui.parts.loss_lines import STYLE as LOSS_LINES
 
+# No chart has a legend, and bqplot makes one anew with every change of a line: what is not there costs nothing.
 CHARTS = f"""<style>
 .lrw-chart.bqplot > svg.svg-figure, .lrw-chart.bqplot > svg.svg-background {{ background: transparent; }}
 .lrw-chart .plotarea_background {{ fill: transparent; }}
 {LOSS_LINES}
+.lrw-chart .g_legend {{ display: none; }}
 .lrw-chart .stick, .lrw-chart .curve, .lrw-chart text {{ pointer-events: none; }}
 .lrw-chart text.label, .lrw-chart text.dot_text {{
   paint-order: stroke; stroke: var(--jp-layout-color0, white); stroke-width: 3px; stroke-linejoin: round;

@@ -626,3 +626,33 @@ def test_on_a_gpu_the_curve_is_that_of_a_look_at_every_step() -> None:
 
     there, ahead = swept(0), swept(None)
     assert np.array_equal(there.losses, ahead.losses) and there.stop_reason == ahead.stop_reason
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"start_lr": 1e-3, "end_lr": 1e-3 * (1 + 1e-15), "num_steps": 10},
+        {"start_lr": 1.0, "end_lr": 1 + 1e-11, "num_steps": 100, "mode": "linear"},
+        {"start_lr": 1e-200, "end_lr": 1e200},
+    ],
+)
+def test_a_range_whose_rates_cannot_be_told_apart_is_refused_before_the_sweep(config: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="can be told apart"):
+        SweepConfig(**config)
+
+
+def test_a_curve_seen_while_it_grows_stays_as_it_was() -> None:
+    model = net()
+    sweep = Sweep(Loop(model, adam(model), loader(), F.cross_entropy), SweepConfig(num_steps=200, diverge_ratio=None))
+    looks: list[tuple[LossCurve, list[float]]] = []
+
+    def look(point: SweepPoint) -> None:
+        if point.step % 7 == 0:
+            curve = sweep.curve()
+            looks.append((curve, curve.losses.tolist()))
+
+    final = sweep.run(on_point=look)
+    assert len(looks) == 29
+    for curve, losses in looks:
+        assert curve.losses.tolist() == losses == final.losses[: len(losses)].tolist()
+        assert not any(array.flags.writeable for array in (curve.lrs, curve.losses, curve.smoothed))
