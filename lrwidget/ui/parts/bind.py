@@ -18,13 +18,15 @@ log = logging.getLogger(__name__)
 
 STREAMED = frozenset({"curve", "progress", "history"})
 """Traits that change with every few steps of a job."""
+CALM_S = 0.25
+"""Seconds between two changes of what is only read: nobody reads ten a second, and each draws the page once more."""
 
 
 class View(Protocol):
     """What shows a part of the state.
 
-    One that shows numbers to be read, and nothing that moves, may say with an attribute `refresh_s` how many seconds
-    it wants between two redraws while a job streams.
+    One that shows nothing that moves may say with an attribute `refresh_s`, such as `CALM_S`, how many seconds it wants
+    between two redraws while a job streams.
     """
 
     @property
@@ -93,9 +95,11 @@ class Follower:
 
     def draw(self, state: "LRState", pause: float = 0.0) -> None:
         """Let the view render, unless it has drawn the same values or is to pause for so many seconds still."""
-        values = tuple(getattr(state, name) for name in self.view.watches)
         now = self._clock()
-        if now - self._drawn_at < pause or values == self._drawn:
+        if now - self._drawn_at < pause:
+            return
+        values = tuple(getattr(state, name) for name in self.view.watches)
+        if values == self._drawn:
             return
         self._drawn, self._drawn_at = values, now
         try:

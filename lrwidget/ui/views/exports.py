@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
+from lrwidget.ui.parts.bind import CALM_S
 from lrwidget.ui.parts.fields import warning
 from lrwidget.ui.parts.once import once
 from lrwidget.ui.parts.palette import button, close_all, hinted, put, wrapped
@@ -50,9 +51,11 @@ class Exports:
     Attributes:
         view: the widget to show.
         watches: traits of the state that `render` reads.
+        refresh_s: seconds between two redraws while a job streams.
     """
 
     watches = ("curve", "plan", "history", "phase")
+    refresh_s = CALM_S
 
     def __init__(
         self,

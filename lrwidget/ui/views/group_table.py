@@ -11,6 +11,7 @@ from lrwidget.engine.errors import LRWidgetError
 from lrwidget.look.colors import group_color
 from lrwidget.look.markers import fastest
 from lrwidget.look.numbers import format_count
+from lrwidget.ui.parts.bind import CALM_S
 from lrwidget.ui.parts.fields import Field, LRField, read_name, warning
 from lrwidget.ui.parts.keys import page_help
 from lrwidget.ui.parts.palette import FAINT, GRID, UNSEEN, close_all, hidden, meter, put
@@ -67,10 +68,12 @@ class GroupTable:
     Attributes:
         view: the widget to show.
         watches: traits of the state that `render` reads.
+        refresh_s: seconds between two redraws while a job streams.
         rows: a `Row` for every group, in optimizer order.
     """
 
     watches = ("groups", "lrs", "frozen", "curve", "phase")
+    refresh_s = CALM_S
 
     def __init__(
         self,

@@ -9,6 +9,7 @@ import ipywidgets
 
 from lrwidget.engine.words import format_lr
 from lrwidget.look.numbers import format_loss, format_seconds
+from lrwidget.ui.parts.bind import CALM_S
 from lrwidget.ui.parts.fields import Field, LRField, read_steps, warning
 from lrwidget.ui.parts.keys import page_help
 from lrwidget.ui.parts.palette import BRAND, button, close_all, hidden, hinted, meter, put, wrapped
@@ -25,8 +26,6 @@ PAUSE, RESUME = "Wait after the current step; the model stays with the job", "Go
 STYLE = """<style>
 .lrw-place .widget-html-content [role=alert] { display: block; font-size: 12px; line-height: 14px; }
 </style>"""
-READ_S = 0.25
-"""Seconds between two changes of numbers: nobody reads ten a second, and each is another drawing of the page."""
 RANGE_WIDTH = "115px"
 PLACE_WIDTH = "400px"
 
@@ -46,7 +45,7 @@ class Toolbar:
     """
 
     watches = ("title", "config", "phase", "stopping", "paused", "progress")
-    refresh_s = READ_S
+    refresh_s = CALM_S
 
     def __init__(
         self,
