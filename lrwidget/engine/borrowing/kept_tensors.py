@@ -9,6 +9,7 @@ from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from lrwidget.engine.borrowing.kept import restore_dict, same_entries
+from lrwidget.engine.borrowing.room import Room, room_for
 
 AS_INTEGER = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Integers of as many bytes, to compare bits with."""
@@ -67,12 +68,20 @@ class KeptTensor:
         start = tensor.data_ptr()
         return str(tensor.device), start, start + tensor.numel() * tensor.element_size()
 
-    def copy_to(self, device: torch.device | None) -> None:
-        """Copy the values, to `device` or beside the original; until then a change of values is not undone."""
+    def copy_to(self, device: torch.device | None, room: Room | None = None) -> None:
+        """Copy the values, to `device` or beside the original; until then a change of values is not undone.
+
+        Args:
+            device: None for where the tensor is.
+            room: memory there to put them into.
+        """
         if self._alias.is_meta:
             return
         source = _once(self._alias)
-        self._copy = source.clone() if device in (None, source.device) else source.to(device, copy=True)
+        if device not in (None, source.device):
+            self._copy = source.to(device, copy=True)
+        else:
+            self._copy = source.clone() if room is None else room.copy(source)
 
     def give_back(self) -> None:
         """Put everything about the tensor back; to be called under `torch.no_grad()`."""
@@ -137,7 +146,7 @@ class WatchedTensor(KeptTensor):
         super().__init__(path, tensor)
         self._checksum = _checksum(self._alias)
 
-    def copy_to(self, device: torch.device | None) -> None:
+    def copy_to(self, device: torch.device | None, room: Room | None = None) -> None:
         """Copy nothing, yet."""
 
     def catch_up(self, device: torch.device | None) -> None:
@@ -165,10 +174,15 @@ def copy_all(tensors: Iterable[KeptTensor], device: torch.device | None) -> None
             spans.append((span, tensor))
     # By device and start, the longest first: what lies inside another comes after it.
     where, reached = "", 0
-    for (device_name, _, end), tensor in sorted(spans, key=lambda pair: (pair[0][0], pair[0][1], -pair[0][2])):
+    alone: list[tuple[str, int, KeptTensor]] = []
+    for (device_name, start, end), tensor in sorted(spans, key=lambda pair: (pair[0][0], pair[0][1], -pair[0][2])):
         if device_name != where or end > reached:
-            tensor.copy_to(device)
+            alone.append((device_name, end - start, tensor))
             where, reached = device_name, end
+    beside = [size for device_name, size, _ in alone if device_name == "cpu" and device in (None, torch.device("cpu"))]
+    room = room_for(sum(beside), len(beside))
+    for device_name, _, tensor in alone:
+        tensor.copy_to(device, room if device_name == "cpu" else None)
 
 
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, Subset
 
 from lrwidget.engine.borrowing.preserve import preserved
+from lrwidget.engine.borrowing.room import LARGE, room_for
 from lrwidget.engine.errors import GiveBackError, InputError, InputTypeError
 from tests.engine.oracle import changes, of_everything
 from tests.engine.zoo import FEATURES, Augmented, Wild, adam, classification, loader, net, train
@@ -117,11 +118,14 @@ def test_a_storage_that_was_freed_or_moved_holds_the_values_again(size: int) -> 
     ],
     ids=str,
 )
-def test_tensors_of_every_layout_and_type_come_back(tensor: torch.Tensor) -> None:
+@pytest.mark.parametrize("others", [0, LARGE], ids=["small model", "large model"])
+def test_tensors_of_every_layout_and_type_come_back(tensor: torch.Tensor, others: int) -> None:
     module = nn.Module()
+    module.register_buffer("others", torch.zeros(others, dtype=torch.uint8))
     module.register_buffer("it", tensor)
     bits = copy.deepcopy(tensor.contiguous().resolve_conj())
     with preserved(module, verify=True):
+        module.others.fill_(7)
         base = tensor if tensor._base is None else tensor._base
         base.zero_()
         module.it = None
@@ -130,6 +134,11 @@ def test_tensors_of_every_layout_and_type_come_back(tensor: torch.Tensor) -> Non
     raw = torch.view_as_real(now) if now.is_complex() else now
     was = torch.view_as_real(bits) if bits.is_complex() else bits
     assert raw.reshape(-1).view(torch.uint8).tolist() == was.reshape(-1).view(torch.uint8).tolist()
+    assert not module.others.any()
+
+
+def test_memory_that_the_system_does_not_have_is_not_taken() -> None:
+    assert room_for(1 << 60, 1) is None
 
 
 def test_sparse_gradients_come_back() -> None:

@@ -343,9 +343,12 @@ def test_workers_that_live_from_pass_to_pass_go_on_but_for_their_random_draws_of
 ) -> None:
     alive: list[Any] = []
 
-    def make() -> tuple[Any, ...]:
-        while alive:  # torch waits long for workers that were forked beside those of another loader
+    def end_workers() -> None:
+        while alive:
             shut_down(alive.pop()._iterator)
+
+    def make() -> tuple[Any, ...]:
+        end_workers()  # torch waits long for workers that were forked beside those of another loader
         model = net()
         alive.append(DataLoader(data(24), 8, shuffle=True, num_workers=1, persistent_workers=True))
         return model, adam(model), alive[0], F.cross_entropy
@@ -353,6 +356,7 @@ def test_workers_that_live_from_pass_to_pass_go_on_but_for_their_random_draws_of
     whole = trained(make, tmp_path / "whole")
     for after in kills:
         assert trained(make, tmp_path / str(after), killed_after=after) == whole
+    end_workers()
 
 
 def test_a_run_that_was_stopped_goes_on_with_a_loader_whose_workers_live(tmp_path: Path) -> None:
