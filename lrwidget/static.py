@@ -41,6 +41,8 @@ HALO = withStroke(linewidth=2.5, foreground="white")
 """Around a text that a line may cross."""
 LETTERS = 95.0
 """Letters of a marker's label beside each other in the plot of a sweep."""
+MOST_NAMES = 5
+"""Groups that all have a line in the legend of their LRs, which is in a plot as low as 1.7 inches."""
 MOST_LABELS = 12
 """Groups that all have a label; of more, the outer ones and the fastest."""
 
@@ -129,7 +131,7 @@ def plan_figure(plan: Plan) -> Figure:
         _plain_ticks(upper)
         _lr_ticks(upper.yaxis, with_peak(round_ticks(0, highest, 4), max(plan.max_lrs), lambda a, b: (a - b) / highest))
     upper.set_ylabel("lr")
-    _legend(upper, [f"{name}  {format_lr(lr)}" for name, lr in zip(plan.names, plan.max_lrs, strict=True)])
+    _group_legend(upper, [f"{name}  {format_lr(lr)}" for name, lr in zip(plan.names, plan.max_lrs, strict=True)])
     bottom = upper
     if cycled.any():
         bottom = _styled(figure.add_subplot(grid[1], sharex=upper))
@@ -208,7 +210,7 @@ def _draw_lrs_that_were(axes: Axes, history: History, plan: Plan) -> None:
         axes.set_ylim(0, 1.12 * high)
         axes.yaxis.set_major_formatter(lambda value, _position: f"{value:g}")
     axes.set_ylabel("lr")
-    _legend(axes, history.names)
+    _group_legend(axes, history.names)
 
 
 def png(figure: Figure, dpi: int = 110) -> bytes:
@@ -325,9 +327,17 @@ def _draw_markers(axes: Axes, lrs: Sequence[float], names: Sequence[str]) -> Non
         text.set_in_layout(False)  # what stands inside must not make the plot narrower
 
 
-def _legend(axes: Axes, texts: Sequence[str], lines: Sequence[Line2D] | None = None) -> None:
+def _group_legend(axes: Axes, texts: Sequence[str]) -> None:
+    """A text for the line of every group; of many groups for the first and the last, because the others are between."""
+    lines: Sequence[Line2D] = axes.get_lines()[: len(texts)]
+    if len(texts) > MOST_NAMES:
+        lines = [lines[0], Line2D([], [], linestyle=""), lines[-1]]
+        texts = [texts[0], f"… {len(texts) - 2} more", texts[-1]]
+    _legend(axes, texts, lines)
+
+
+def _legend(axes: Axes, texts: Sequence[str], lines: Sequence[Line2D]) -> None:
     """A legend of any texts: matplotlib would leave out one that starts with an underscore."""
-    lines = axes.get_lines()[: len(texts)] if lines is None else lines
     legend = axes.legend(lines, [str(number) for number in range(len(texts))], fontsize=8.5, frameon=False)
     for label, text in zip(legend.get_texts(), texts, strict=True):
         label.set_parse_math(False)

@@ -13,7 +13,7 @@ from lrwidget.look.axes import with_peak
 from lrwidget.look.colors import GROUP_COLORS, group_color
 from lrwidget.look.losses import has_diverged, loss_range, thin
 from lrwidget.look.markers import fastest
-from lrwidget.look.schedule import lr_range, phase_names
+from lrwidget.look.schedule import lr_range, phase_names, plan_steps
 from lrwidget.look.suggestions import reasons, rows_of
 
 
@@ -135,3 +135,15 @@ def test_phases_without_room_are_not_named() -> None:
     plan = one_cycle(1e-3, 1000, 2, freeze_steps=30)
     assert "warm-up" in [name for _, name in phase_names(plan)]
     assert not any("frozen" in name for _, name in phase_names(plan))
+
+
+@pytest.mark.parametrize("steps", [1, 20, 56, 66, 150])
+def test_every_step_of_a_short_plan_is_drawn(steps: int) -> None:
+    plan = one_cycle(1e-3, steps, 2)
+    assert plan_steps(plan, 200).tolist() == list(range(max(2, steps)))
+
+
+def test_of_a_long_plan_so_many_steps_are_drawn_and_all_its_corners() -> None:
+    plan = one_cycle(1e-3, 10_000, 2)
+    drawn = plan_steps(plan, 200).tolist()
+    assert 150 < len(drawn) <= 200 and {0, 2999, 3000, 9999} <= set(drawn)

@@ -35,6 +35,13 @@ def test_a_curve_is_shown_with_its_pick_and_its_suggestions() -> None:
     assert static.png(figure).startswith(PNG)
 
 
+def test_of_many_groups_the_legend_has_the_first_and_the_last() -> None:
+    plan = one_cycle(1e-3, 100, [f"layer.{number}" for number in range(12)])
+    shown = static.plan_figure(plan).axes[0].get_legend()
+    assert shown is not None
+    assert [text.get_text() for text in shown.get_texts()] == ["layer.0  0.001", "… 10 more", "layer.11  0.001"]
+
+
 def test_ticks_of_the_lr_axis_are_plain_text() -> None:
     figure = static.curve_figure(a_curve())
     static.png(figure)

@@ -17,13 +17,13 @@ Floats = npt.NDArray[np.float64]
 
 
 def plan_steps(plan: "Plan", at_most: int) -> npt.NDArray[np.int64]:
-    """(S,) steps of a plan to draw: even ones, and those on both sides of every boundary, where the peaks are.
+    """(S,) steps of a plan to draw: all, or of many even ones and those beside every boundary, where the peaks are.
 
     Two for a plan of one step, which holds its LR: a line needs two points.
     """
     last = max(1, plan.total_steps - 1)
     corners = [int(step) + near for step, _ in plan.boundaries() for near in (-1, 0, 1)]
-    even = np.linspace(0, last, max(2, min(at_most, last + 1) - len(corners)))
+    even = np.linspace(0, last, max(2, min(at_most - len(corners), last + 1)))
     return np.unique(np.clip(np.concatenate([even, corners]), 0, last).astype(np.int64))
 
 

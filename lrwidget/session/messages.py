@@ -36,6 +36,15 @@ def failure(error: BaseException) -> str:
     return "\n".join([said, *getattr(error, "__notes__", ())])
 
 
+def sentence(text: str) -> str:
+    """A text that another can follow.
+
+    >>> sentence("ValueError: broken"), sentence("Really?")
+    ('ValueError: broken.', 'Really?')
+    """
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
 def traceback_of(error: BaseException) -> str:
     """Where in the user's own code it came from; an error of lrwidget's says all in its message."""
     return "" if isinstance(error, LRWidgetError) else "\n".join(told(error))

@@ -11,7 +11,7 @@ from lrwidget.engine.sweeps.suggest import Advice
 from lrwidget.engine.sweeps.sweep import Sweep, SweepPoint
 from lrwidget.engine.words import format_lr
 from lrwidget.session.jobs import Job
-from lrwidget.session.messages import AS_BEFORE, failed, failure, summary
+from lrwidget.session.messages import AS_BEFORE, failed, failure, sentence, summary
 from lrwidget.session.pace import Pace
 from lrwidget.session.screen import Changes
 from lrwidget.state import Phase, Progress
@@ -103,7 +103,7 @@ class SweepOnScreen:
 
     def failed(self, error: BaseException) -> Changes:
         """The points before the error."""
-        curve, said = self._sweep.curve(), failure(error).partition("\n")[0]
+        curve, said = self._sweep.curve(), sentence(failure(error).partition("\n")[0])
         return {"curve": curve, "sweep_message": f"{curve.note} {said} {AS_BEFORE}", **failed(error)}
 
 

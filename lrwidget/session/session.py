@@ -142,12 +142,14 @@ class Session:
         self._show_groups()
 
     def _show_groups(self) -> None:
-        """Show other groups than before, and a pick for them."""
+        """Show other groups than before, and a pick for them, whose fastest is as fast as it was picked."""
         with self._lock, self.state.hold_trait_notifications():
+            lrs = usable(self.loop.lrs())
+            scale = max(self.state.lrs) / max(lrs) if self.state.lrs else 1.0
             self.state.frozen = ()
             self.state.groups = self.loop.groups
             self.state.title = _title(self.loop)
-            self._picks = Picks(usable(self.loop.lrs()))
+            self._picks = Picks(tuple(lr * scale for lr in lrs))
             self._show_pick()
 
     def rename_group(self, index: int, name: str) -> None:

@@ -104,7 +104,7 @@ def test_the_curve_grows_a_marker_drags_the_schedule_follows_stop_stops_and_the_
     widget.wait_running()
     head = widget.markers[2]
     with widget.dragging(head, 2e-3):
-        widget.tremble(head, 2e-3)
+        head.wait_says(2e-3)
     head.wait_says(2e-3)
     expect(widget.progress).to_be_visible()
     voila.page.wait_for_function("new Set(lrwFilm.map(frame => frame.sweep)).size > 5")

@@ -82,7 +82,7 @@ def drag(widget: WidgetPage, marker: Marker, lr: float) -> None:
         assert marker.x == pytest.approx(widget.axis.px(lr), abs=TOLERANCE_PX)
         assert marker.line_x == pytest.approx(marker.x, abs=TOLERANCE_PX)
         assert abs(marker.x - before) > 20
-        widget.tremble(marker, lr)
+        marker.wait_says(lr)  # the hand holds still meanwhile
     marker.wait_says(lr)
     expect(marker.label).to_contain_text(marker.field.input_value())
     assert marker.line_x == pytest.approx(marker.x, abs=TOLERANCE_PX)

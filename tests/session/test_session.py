@@ -925,6 +925,16 @@ def test_splitting_gives_a_marker_per_group_and_unsplitting_the_same_groups_back
     assert session.plan(1).n_groups == 1
 
 
+def test_a_max_lr_that_was_picked_stays_when_groups_are_split_and_joined() -> None:
+    model = net()
+    session = Session(Loop(model, torch.optim.SGD(model.parameters(), lr=0.1), loader(), F.cross_entropy))
+    session.pick_max(2.3e-3)
+    session.split(2)
+    assert session.state.lrs == pytest.approx((2.3e-3,) * 2)
+    session.unsplit()
+    assert session.state.lrs == pytest.approx((2.3e-3,))
+
+
 def test_splitting_what_cannot_be_split_changes_nothing() -> None:
     model = nn.Linear(2, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

@@ -75,12 +75,17 @@ class SweepConfig:
         if not self.start_lr < self.end_lr:
             raise InputError(
                 f"Got start_lr={self.start_lr:g} and end_lr={self.end_lr:g}; expected start_lr below end_lr, because "
-                "a sweep goes upwards. Exchange them."
+                f"a sweep goes upwards. {'Exchange them.' if self.end_lr < self.start_lr else 'Give a higher end_lr.'}"
             )
         if not is_count(self.num_steps, 2):
             raise InputError(f"Got num_steps={self.num_steps!r}; expected a whole number of steps, 2 or more.")
         if self.mode not in ("exp", "linear"):
             raise InputError(f'Got mode={self.mode!r}; expected "exp" or "linear".')
+        if not math.isfinite(self.end_lr / self.start_lr):
+            raise InputError(
+                f"Got start_lr={self.start_lr:g} and end_lr={self.end_lr:g}; expected ends whose ratio is a number. "
+                "Start higher, such as at 1e-7."
+            )
         if not self._apart() > LEAST_APART:
             raise InputError(
                 f"Got {self.num_steps} steps from start_lr={self.start_lr} to end_lr={self.end_lr}; expected learning "
@@ -92,10 +97,9 @@ class SweepConfig:
             raise InputError(f"Got diverge_ratio={self.diverge_ratio!r}; expected a number above 0, or None.")
 
     def _apart(self) -> float:
-        """By what share of it the LR grows at least from a step to the next; NaN where the range overflows."""
+        """By what share of it the LR grows at least from a step to the next."""
         if self.mode == "exp":
-            ratio = self.end_lr / self.start_lr
-            return math.log(ratio) / (self.num_steps - 1) if math.isfinite(ratio) else math.nan
+            return math.log(self.end_lr / self.start_lr) / (self.num_steps - 1)
         return (1 - self.start_lr / self.end_lr) / (self.num_steps - 1)
 
     def lr_at(self, step: int) -> float:

@@ -232,7 +232,7 @@ class Marker:
     def __init__(self, index: int, height: float, color: str, look: Look, scales: dict[str, Any], drag: Drag) -> None:
         self._index, self._color, self._edge = index, color, look.edge
         self._scale, self._drag = scales["x"], drag
-        self._lr = math.nan
+        self._lr = self._last = math.nan
         self._held_until = self._told = -math.inf
         self._moved = False
         self.handle = bqplot.Scatter(
@@ -314,8 +314,7 @@ class Marker:
         self._held_until = now + HOLD_S
         self._moved = True
         if now - self._told >= self._drag.refresh_s:
-            self._told = now
-            self._drag.on_drag(self._index, self._lr_of(message))
+            self._tell(self._lr_of(message))
 
     def _drop(self, _mark: object, message: dict[str, Any]) -> None:
         self._held_until = -math.inf
@@ -326,11 +325,25 @@ class Marker:
             self._drag.on_click(lr)
         self._put_right()
 
+    def _tell(self, lr: float) -> None:
+        self._told, self._last = self._drag.clock(), lr
+        self._drag.on_drag(self._index, lr)
+
     def _lr_of(self, message: dict[str, Any]) -> float:
-        # A pointer may leave the chart; the LR may not leave the axis.
-        return float(min(max(message["point"]["x"], self._scale.min), self._scale.max))
+        return self._on_axis(message["point"]["x"])
+
+    def _on_axis(self, lr: float) -> float:
+        """A pointer may leave the chart; the LR may not leave the axis."""
+        return float(min(max(lr, self._scale.min), self._scale.max))
 
     def _put_right(self, _change: object = None) -> None:
-        """Correct a position that comes late from the browser and is no longer, or never was, the state's."""
-        if not self.held and math.isfinite(self._lr):
+        """Follow a hand that has stopped; correct a place that comes late and is no longer, or never was, the state's.
+
+        The browser sends the place of the handle besides telling of each move, less often, and always the last one.
+        """
+        if self.held and self._moved:
+            lr = self._on_axis(float(self.handle.x[0]))
+            if lr != self._last:
+                self._tell(lr)
+        elif not self.held and math.isfinite(self._lr):
             put(self.handle, x=np.array([self._lr]))

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from lrwidget.engine.loops.groups import Group
     from lrwidget.state import LRState
 
+SEVERAL = "lrw-several"
+"""CSS class of a table of more than one group, which has a column to freeze them."""
 NARROW = "12px minmax(58px, 1fr) max-content 72px max-content"
 """The same where a page is narrow."""
 COLUMNS = "12px minmax(76px, 170px) minmax(96px, max-content) minmax(84px, 110px) max-content"
@@ -38,9 +40,10 @@ STYLE = f"""<style>
 .lrw-group-box {{ container-type: inline-size; width: 100% }}
 @container (max-width: 500px) {{
     .lrw-groups {{
-        grid-template-columns: {NARROW} max-content max-content !important;
+        grid-template-columns: {NARROW} max-content !important;
         gap: 0 5px !important; padding: 0 2px;
     }}
+    .lrw-groups.{SEVERAL} {{ grid-template-columns: {NARROW} max-content max-content !important }}
     .lrw-groups .lrw-wide, .lrw-groups .lrw-share > :first-child {{ display: none }}
     .lrw-groups .widget-html-content, .lrw-groups summary {{ font-size: 12px }}
     .lrw-groups .widget-html-content {{ white-space: nowrap }}
@@ -141,6 +144,7 @@ class GroupTable:
             self._grid.layout,
             grid_template_columns=COLUMNS + " max-content" * (2 if several else 1),
         )
+        (self._grid.add_class if several else self._grid.remove_class)(SEVERAL)
         lines = [self._head, *(row.cells for row in self.rows)]
         self._grid.children = [
             cell for line in lines for column, cell in enumerate(line) if several or column != Row.FREEZE

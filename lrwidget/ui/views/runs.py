@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from lrwidget.engine.runs.history import EpochPoint, History
     from lrwidget.state import LRState
 
-MOST_ROWS = 6
-"""Epochs that the table shows without scrolling; of more the best one stands on top as well."""
-
 RESTORE = "Put the weights of epoch {epoch}, the best one, into the model"
 
 
@@ -154,7 +151,7 @@ def legend(*, validated: bool) -> str:
 # A column that is laid out from below is scrolled to its end, where the newest epoch is, whenever it is drawn.
 TABLE_STYLE = """<style>
 .lrw-table { display: flex; flex-direction: column-reverse; align-items: flex-start; width: max-content;
-  max-width: 100%; max-height: 170px; overflow: auto; margin: 4px 0 10px; line-height: 18px; }
+  max-width: 100%; max-height: 176px; overflow: auto; margin: 4px 0 10px; line-height: 18px; }
 .lrw-table table { border-collapse: collapse; margin-right: 20px; }
 .lrw-table th, .lrw-table td {
   padding: 2px 0 2px 24px; text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums;
@@ -163,6 +160,9 @@ TABLE_STYLE = """<style>
 .lrw-table thead { position: sticky; top: 0; background: var(--jp-layout-color0, white);
   box-shadow: 0 1px var(--jp-border-color2, #dddddd); }
 .lrw-table tbody tr:first-child td { padding-top: 4px; }
+.lrw-table .lrw-best {
+  font-weight: bold; position: sticky; top: 22px; bottom: 0; background: var(--jp-layout-color0, white);
+}
 </style>"""
 
 
@@ -182,7 +182,7 @@ def worth_restoring(history: "History") -> "EpochPoint | None":
 def epochs_table(history: "History") -> str:
     """The epochs as HTML, the best one bold; no table before the end of the first.
 
-    Of many the newest are in sight, and the best one, which stands on top once more.
+    Of many the newest are in sight, and the best one, which stays at the edge when it is scrolled away.
     """
     if not history.epochs:
         return ""
@@ -194,11 +194,10 @@ def epochs_table(history: "History") -> str:
         valid = math.nan if point.valid_loss is None else point.valid_loss
         numbers = (point.train_loss, valid, *(point.metrics.get(name, math.nan) for name in metrics))
         cells = "".join(f"<td>{format_loss(number)}</td>" for number in numbers)
-        bold = " style='font-weight: bold'" if point is best else ""
-        return f"<tr{bold}><td>{point.epoch}</td>{cells}</tr>"
+        marked = " class='lrw-best'" if point is best else ""
+        return f"<tr{marked}><td>{point.epoch}</td>{cells}</tr>"
 
-    on_top = row(best) if best is not None and len(history.epochs) > MOST_ROWS else ""
     return (
         f"{TABLE_STYLE}<div class='lrw-table' role='region' aria-label='Epochs' tabindex='0'><table>"
-        f"<thead><tr>{head}</tr>{on_top}</thead><tbody>{''.join(map(row, history.epochs))}</tbody></table></div>"
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(map(row, history.epochs))}</tbody></table></div>"
     )

@@ -24,7 +24,7 @@ ROW = 32
 """Height of a row in px, which the radio buttons beside the rows have as well."""
 ROWS = 2
 """Rows that are seen at once, each with as many sweeps as the page is wide; one scrolls to the others."""
-COLUMNS = "repeat(auto-fill, minmax(min(100%, 440px), 1fr))"
+COLUMNS = "repeat(auto-fill, minmax(min(100%, 452px), 1fr))"
 """Of rows and of radio buttons alike: a sweep is this wide at least, where the page is."""
 RADIO = 24
 """Width of a radio button in px."""

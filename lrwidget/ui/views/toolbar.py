@@ -24,7 +24,9 @@ MODES = (("log", "exp"), ("linear", "linear"))
 """What is read, and what the sweep calls it."""
 PAUSE, RESUME = "Wait after the current step; the model stays with the job", "Go on from where it waits"
 STYLE = """<style>
-.lrw-place .widget-html-content [role=alert] { display: block; font-size: 12px; line-height: 14px; }
+.lrw-place .widget-html-content [role=alert] {
+  display: block !important; margin: 0 !important; font-size: 12px; line-height: 14px !important;
+}
 </style>"""
 RANGE_WIDTH = "115px"
 PLACE_WIDTH = "400px"
@@ -155,7 +157,8 @@ class Toolbar:
             put(
                 self._note,
                 value=warning(
-                    f"Got from {format_lr(start)} to {format_lr(end)}; expected to go upwards. Exchange them."
+                    f"Got from {format_lr(start)} to {format_lr(end)}; expected to go upwards. "
+                    + ("Exchange them." if end < start else "Enter a higher end.")
                 ),
             )
             return

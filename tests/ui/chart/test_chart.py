@@ -606,6 +606,22 @@ def test_drags_are_told_at_a_limited_rate_and_the_drop_always() -> None:
     assert screen.told[-1] == ("drop", 0, 1e-4)
 
 
+def test_where_a_hand_stops_is_told_while_it_still_holds_the_marker() -> None:
+    screen = Listener(refresh_s=0.05)
+    screen.chart.render(a_state())
+    message(screen.handles[0], "drag_start", lr=3e-5)
+    browser_writes_x(screen.handles[0], 3e-5)  # held, and not moved
+    assert not screen.told
+    screen.now = 1.0
+    message(screen.handles[0], "drag", lr=4e-5)
+    message(screen.handles[0], "drag", lr=9e-5)  # too soon to be told
+    browser_writes_x(screen.handles[0], 9e-5)
+    browser_writes_x(screen.handles[0], 9e-5)
+    assert screen.told == [("drag", 0, 4e-5), ("drag", 0, 9e-5)]
+    browser_writes_x(screen.handles[0], 1e4)
+    assert screen.told[-1] == ("drag", 0, 10.0)
+
+
 def test_an_lr_beyond_the_axis_is_told_as_the_end_of_the_axis(screen: Listener) -> None:
     screen.drag(2, 1e4)
     message(screen.handles[2], "drag_end", lr=1e-30)

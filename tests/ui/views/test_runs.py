@@ -116,17 +116,16 @@ def test_the_table_has_every_epoch_and_the_best_one_bold(chart: RunChart) -> Non
     chart.render(a_state(history=a_history(epochs=3, accuracy=0.75)))
     rows = chart.view.children[2].value.split("<tr")[2:]
     assert len(rows) == 3
-    assert ["bold" in row for row in rows] == [False, True, False]
+    assert ["lrw-best" in row for row in rows] == [False, True, False]
     assert all("<td>0.75</td>" in row for row in rows)
 
 
 def test_of_many_epochs_the_best_one_is_in_sight_with_the_newest(chart: RunChart) -> None:
     chart.render(a_state(history=a_history(epochs=12)))
     table = chart.view.children[2].value
-    head, body = table.split("<tbody>")
-    assert re.findall(r"<tr[^>]*><td>(\d+)</td>", head) == ["2"]
-    assert re.findall(r"<tr[^>]*><td>(\d+)</td>", body) == [str(epoch) for epoch in range(1, 13)]
-    assert "column-reverse" in head
+    assert re.findall(r"<tr[^>]*><td>(\d+)</td>", table) == [str(epoch) for epoch in range(1, 13)]
+    assert re.findall(r"<tr class='lrw-best'><td>(\d+)</td>", table) == ["2"]
+    assert "column-reverse" in table and re.search(r"\.lrw-best {[^}]*position: sticky", table)
 
 
 @pytest.mark.parametrize(
