@@ -67,7 +67,7 @@ def due_in_its_turn(pace):
 Pace.due = due_in_its_turn
 w.sweep(num_steps={steps}, **options)
 """
-TURN_S = 1.0
+TURN_S = 0.5
 """How long the screen is updated, and how long not: a machine that others use changes its speed more slowly."""
 
 LISTEN = """chart => {
@@ -107,7 +107,7 @@ def lab() -> Iterator[Lab]:
 
 def rows(*, quick: bool) -> list[Row]:
     """For the report."""
-    steps, rounds, moves, turns = (300, 3, 15, 4) if quick else (1000, 10, 60, 40)
+    steps, rounds, moves, turns = (300, 3, 15, 4) if quick else (1000, 10, 60, 80)
     with lab() as opened:
         cells = [
             SETUP,

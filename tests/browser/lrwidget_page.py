@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any, NamedTuple
 
 from playwright.sync_api import Locator, Page, expect
@@ -233,6 +234,14 @@ class WidgetPage:
             yield
         finally:
             mouse.up()
+
+    def tremble(self, marker: Marker, lr: float) -> None:
+        """Let the hand that holds a marker tremble until the number field says where it is."""
+        (x, y), deadline = (self.axis.px(lr), centre(marker.handle)[1]), monotonic() + 10
+        while not marker.says(lr):
+            assert monotonic() < deadline, f"held at {lr:.1e}, {marker.name}'s field says {marker.field.input_value()}"
+            self.page.mouse.move(x, y + 1)
+            self.page.mouse.move(x, y)
 
     # What a user sees
 
