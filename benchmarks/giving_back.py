@@ -56,7 +56,7 @@ def ratios(others: Mapping[str, Borrowing], *, layers: int, rounds: int) -> dict
 
 def rows(others: Mapping[str, Borrowing], *, quick: bool) -> list[Row]:
     """For the report."""
-    found = ratios(others, layers=2 if quick else 12, rounds=2 if quick else 10)
+    found = ratios(others, layers=2 if quick else 12, rounds=2 if quick else 6)
     size = "17 M" if quick else "100 M"
     shares = {name: 1 / ratio.best for name, ratio in found.items()}
     measured = [
