@@ -1,4 +1,4 @@
-"""Gradients of all that optimizers train: cleared before a step, and whose they are before the first one."""
+"""Whose gradients are how large."""
 
 import math
 from collections.abc import Sequence
@@ -7,18 +7,6 @@ import torch
 
 from lrwidget.engine.loops.groups import param_groups
 from lrwidget.engine.loops.protocols import OptimizerLike
-
-ZERO_GRAD = torch.optim.Optimizer.zero_grad
-
-
-def clear_gradients(optimizer: torch.optim.Optimizer) -> None:
-    """What `optimizer.zero_grad()` does; torch's own takes 20 µs for telling the profiler that it does it."""
-    if getattr(optimizer.zero_grad, "__func__", None) is not ZERO_GRAD:
-        optimizer.zero_grad()
-        return
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            parameter.grad = None
 
 
 def gradient_shares(optimizers: Sequence[OptimizerLike]) -> tuple[float, ...]:

@@ -14,9 +14,9 @@ from torch import nn
 
 from lrwidget.engine.errors import InputError, LossError, LRWidgetError
 from lrwidget.engine.loops.batches import Batches, to_device
-from lrwidget.engine.loops.gradients import clear_gradients
 from lrwidget.engine.loops.protocols import Batch, TrainStep
 from lrwidget.engine.loops.reading import Reading, check_loss
+from lrwidget.engine.loops.shortcuts import clear_gradients, step_optimizer
 
 Amp = Literal["fp16", "bf16"]
 AMP_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
@@ -102,7 +102,7 @@ class EngineStep:
         self._before_step()
         self._clip_gradients()
         for optimizer in self._optimizers:
-            optimizer.step()
+            step_optimizer(optimizer)
         return losses
 
     def __call__(self, batches: Batches) -> StepResult:
@@ -118,7 +118,7 @@ class EngineStep:
         if self._clip is not None:
             self._clip_gradients()
         for optimizer in self._optimizers:
-            optimizer.step()
+            step_optimizer(optimizer)
         return StepResult(loss, advanced=True)
 
     def _window(self, batches: Batches) -> list[Batch]:
