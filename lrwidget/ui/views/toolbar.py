@@ -3,10 +3,12 @@
 import html
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
+from lrwidget.engine.errors import InputError, in_one_line
 from lrwidget.engine.words import format_lr
 from lrwidget.look.numbers import format_loss, format_seconds
 from lrwidget.ui.parts.bind import CALM_S
@@ -58,7 +60,7 @@ class Toolbar:
     ) -> None:
         self._on_sweep, self._on_pause = on_sweep, on_pause
         self._said: tuple[object, ...] = ()
-        self._config: object = None
+        self._config: SweepConfig | None = None
         self._paused = False
         self._phase: object = None
         self._title = ipywidgets.HTML()
@@ -151,16 +153,17 @@ class Toolbar:
 
     def _sweep(self, _button: Any) -> None:
         start, end, steps = self.start_lr.value, self.end_lr.value, self.steps.value
-        if start is None or end is None or steps is None:
+        if start is None or end is None or steps is None or self._config is None:
             return
-        if not start < end:
-            put(
-                self._note,
-                value=warning(
+        try:
+            if not start < end:
+                raise InputError(
                     f"Got from {format_lr(start)} to {format_lr(end)}; expected to go upwards. "
                     + ("Exchange them." if end < start else "Enter a higher end.")
-                ),
-            )
+                )
+            replace(self._config, start_lr=start, end_lr=end, num_steps=steps, mode=self.mode.value)
+        except InputError as error:
+            put(self._note, value=warning(in_one_line(error)))
             return
         put(self._note, value="")
         self._on_sweep(start, end, steps, self.mode.value)

@@ -152,6 +152,18 @@ def test_a_backward_range_is_answered_and_not_swept(bar: Bar) -> None:
     assert "expected to go upwards" in texts_of(bar.view)
 
 
+def test_a_range_that_no_sweep_can_take_is_answered_beside_its_fields(bar: Bar) -> None:
+    type_into(bar.start_lr, "1")
+    type_into(bar.end_lr, "1.00000000001")
+    press(bar.sweep)
+    assert not bar.told
+    assert "told apart" in texts_of(bar.view)
+    type_into(bar.end_lr, "2")
+    press(bar.sweep)
+    assert len(bar.told) == 1
+    assert "told apart" not in texts_of(bar.view)
+
+
 @pytest.mark.parametrize("text", ["", "fast", "-1", "0", "nan", "inf", "1001", "1e30", "<b>1</b>"])
 def test_a_text_that_is_no_lr_is_answered_and_the_field_has_its_value_again(bar: Bar, text: str) -> None:
     type_into(bar.start_lr, text)
