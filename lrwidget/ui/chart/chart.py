@@ -23,13 +23,15 @@ from lrwidget.ui.chart.markers import PLOT, Drag, Markers
 from lrwidget.ui.chart.settling import SettlingRange
 from lrwidget.ui.chart.suggestion_marks import LANE, NAME_SIZE, SuggestionMarks
 from lrwidget.ui.parts.palette import FAINT, axis, close_all, figure, hidden, put, put_axis, unit_scale
+from lrwidget.ui.parts.view import View
 
 if TYPE_CHECKING:
     from lrwidget.engine.sweeps.suggest import Advice
     from lrwidget.state import LRState
 
+# What takes the clicks is not drawn: a thousand cells that nobody can see were a tenth of all the browser's work.
 STYLE = f"""<style>
-.lrw-chart .heatmapcell {{ cursor: crosshair; }}
+.lrw-chart .heatmapcell {{ cursor: crosshair; visibility: hidden; pointer-events: all; }}
 .lrw-chart text.label[style*="font-size: {NAME_SIZE}px"] {{ pointer-events: all; cursor: pointer; }}
 .lrw-advice td, .lrw-advice th {{ padding: 1px 10px 1px 0; text-align: left; vertical-align: top; }}
 .lrw-advice summary {{ cursor: pointer; }}
@@ -50,7 +52,7 @@ SWEEPING = "Suggestions come when the sweep ends."
 TO_COME = "Suggestions come here when a sweep ends; a click on the plot picks, markers can be dragged."
 
 
-class LossChart:
+class LossChart(View):
     """The chart of a sweep.
 
     Args:
@@ -147,14 +149,18 @@ class LossChart:
             # A change of scale under the pointer would make the handle jump away from it.
             self._fit_x(state)
         self._markers.place(state.lrs, state.frozen)
-        self._curve.render(state.curve)
         self._suggestions.render(state.advice)
-        self._fit_loss(live=state.phase == "sweeping", points=0 if state.curve is None else len(state.curve))
-        self._kept.place_names(self._above, self._markers.height)
+        self.stream(state)
         empty = not (state.curve is not None and len(state.curve)) and not self._kept.ends
         put(self._hint, visible=empty and state.phase != "sweeping", x=np.array([math.sqrt(self._x.min * self._x.max)]))
         told = ending(state.sweep_message) + words(state.advice)
         put(self._words, value=f"<div>{told or ending(SWEEPING if state.phase == 'sweeping' else TO_COME)}</div>")
+
+    def stream(self, state: "LRState") -> None:
+        """Show how far the curve has come."""
+        self._curve.render(state.curve)
+        self._fit_loss(live=state.phase == "sweeping", points=0 if state.curve is None else len(state.curve))
+        self._kept.place_names(self._above, self._markers.height)
 
     def close(self) -> None:
         """Let go of the browser's copies and of the callbacks."""

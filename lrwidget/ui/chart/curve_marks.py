@@ -74,11 +74,16 @@ class CurveMarks:
             self._lines.clear()
             put_together(self._tail, x=nothing(), y=nothing())
             return
-        tail = self.range.tail
-        self._lines.show(trace.lrs, trace.losses, np.where(np.arange(len(trace.lrs)) < tail, trace.smoothed, np.nan))
-        # One point of the body, so that the two meet. When nothing has diverged it is one that stays where it is, and
-        # one alone draws nothing.
-        apart = slice(max(0, tail - 1), None) if tail < len(trace.lrs) else slice(1)
+        tail, count = self.range.tail, len(trace.lrs)
+        if tail == count:
+            self._lines.show(trace.lrs, trace.losses, trace.smoothed)
+            if len(self._tail.x) != 1:  # one point alone draws nothing, wherever it is
+                put_together(self._tail, x=trace.lrs[:1], y=trace.smoothed[:1])
+            return
+        body_M = np.where(np.arange(count) < tail, trace.smoothed, np.nan)
+        self._lines.show(trace.lrs, trace.losses, body_M)
+        # One point of the body, so that the two meet.
+        apart = slice(max(0, tail - 1), None)
         put_together(self._tail, x=trace.lrs[apart], y=trace.smoothed[apart])
 
 

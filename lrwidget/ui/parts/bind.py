@@ -8,33 +8,15 @@ changes are drawn at once (a marker limits its own rate while it is dragged, and
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from lrwidget.ui.parts.view import STREAMED, View
 
 if TYPE_CHECKING:
     from lrwidget.state import LRState
 
 log = logging.getLogger(__name__)
-
-STREAMED = frozenset({"curve", "progress", "history"})
-"""Traits that change with every few steps of a job."""
-CALM_S = 0.25
-"""Seconds between two changes of what is only read: nobody reads ten a second, and each draws the page once more."""
-
-
-class View(Protocol):
-    """What shows a part of the state.
-
-    One that shows nothing that moves may say with an attribute `refresh_s`, such as `CALM_S`, how many seconds it wants
-    between two redraws while a job streams.
-    """
-
-    @property
-    def watches(self) -> Sequence[str]:
-        """Traits of the state that `render` reads."""
-
-    def render(self, state: "LRState") -> None:
-        """Show the state. Must not call the session back: it may run while the session assigns."""
 
 
 class Binding:
@@ -75,11 +57,15 @@ class Binding:
     def _changed(self, change: Any) -> None:
         with self._lock:
             name = change["name"]
-            # Whoever holds notifications back may have changed more than the phase: at its turn draw all there is.
-            concerned = [f for f in self._followers if name == "phase" or name in f.view.watches]
-            streams = name in STREAMED and self._state.phase != "idle"
-            for follower in concerned:
-                follower.draw(self._state, max(self._refresh_s, follower.refresh_s) if streams else 0.0)
+            if name in STREAMED and self._state.phase != "idle":
+                for follower in self._followers:
+                    if name in follower.view.watches:
+                        follower.stream(self._state, self._refresh_s)
+                return
+            for follower in self._followers:
+                # Whoever holds notifications back may have changed more than the phase: at its turn draw all there is.
+                if name == "phase" or name in follower.view.watches:
+                    follower.draw(self._state)
 
 
 class Follower:
@@ -87,23 +73,28 @@ class Follower:
 
     def __init__(self, view: View, clock: Callable[[], float], on_error: Callable[[Exception], object] | None) -> None:
         self.view = view
-        self.refresh_s = float(getattr(view, "refresh_s", 0.0))
         self._clock, self._on_error = clock, on_error
         self._drawn: tuple[Any, ...] | None = None
         self._drawn_at = -float("inf")
         self._failures: set[type[Exception]] = set()
 
-    def draw(self, state: "LRState", pause: float = 0.0) -> None:
-        """Let the view render, unless it has drawn the same values or is to pause for so many seconds still."""
-        now = self._clock()
-        if now - self._drawn_at < pause:
-            return
+    def draw(self, state: "LRState") -> None:
+        """Let the view render, unless it has drawn the same values."""
         values = tuple(getattr(state, name) for name in self.view.watches)
-        if values == self._drawn:
-            return
-        self._drawn, self._drawn_at = values, now
+        if values != self._drawn:
+            self._drawn, self._drawn_at = values, self._clock()
+            self._try(self.view.render, state)
+
+    def stream(self, state: "LRState", refresh_s: float) -> None:
+        """Let the view show what streams, unless it has drawn something within these seconds, or those it wants."""
+        now = self._clock()
+        if now - self._drawn_at >= max(refresh_s, self.view.refresh_s):
+            self._drawn, self._drawn_at = None, now
+            self._try(self.view.stream, state)
+
+    def _try(self, draw: "Callable[[LRState], None]", state: "LRState") -> None:
         try:
-            self.view.render(state)
+            draw(state)
         except Exception as error:
             self._failed(error)
 

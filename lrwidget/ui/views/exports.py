@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
-from lrwidget.ui.parts.bind import CALM_S
 from lrwidget.ui.parts.fields import warning
 from lrwidget.ui.parts.once import once
 from lrwidget.ui.parts.palette import button, close_all, hinted, put, wrapped
+from lrwidget.ui.parts.view import CALM_S, View
 
 if TYPE_CHECKING:
     from lrwidget.state import LRState
@@ -40,7 +40,7 @@ DOWNLOAD = """
 """Presses the link at once. Browsers refuse to save long `data:` addresses, and no `blob:` ones."""
 
 
-class Exports:
+class Exports(View):
     """Buttons that save a picture, or the numbers of the run.
 
     Args:

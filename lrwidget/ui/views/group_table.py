@@ -11,10 +11,10 @@ from lrwidget.engine.errors import LRWidgetError
 from lrwidget.look.colors import group_color
 from lrwidget.look.markers import fastest
 from lrwidget.look.numbers import format_count
-from lrwidget.ui.parts.bind import CALM_S
 from lrwidget.ui.parts.fields import Field, LRField, read_name, warning
 from lrwidget.ui.parts.keys import page_help
 from lrwidget.ui.parts.palette import FAINT, GRID, UNSEEN, close_all, hidden, meter, put
+from lrwidget.ui.parts.view import CALM_S, View
 
 if TYPE_CHECKING:
     from lrwidget.engine.loops.groups import Group
@@ -60,7 +60,7 @@ SHARES = (
 )
 
 
-class GroupTable:
+class GroupTable(View):
     """A row for every group: its colour in the charts, name, size, layers and LR, and whether it trains.
 
     Args:
@@ -97,7 +97,7 @@ class GroupTable:
             self._share_head,
         ]
         self.rows: list[Row] = []
-        self._drawn: tuple[object, ...] = ()
+        self._shares: tuple[float, ...] = ()
         self._grid = ipywidgets.GridBox(
             layout=ipywidgets.Layout(align_items="flex-start", grid_gap="0 6px", width="100%", overflow="auto hidden")
         )
@@ -111,12 +111,8 @@ class GroupTable:
         return [row.lr for row in self.rows]
 
     def render(self, state: "LRState") -> None:
-        """Show the state; nothing is done for a curve that has grown."""
-        shares = state.curve.gradient_shares if state.curve is not None else ()
-        wanted = (state.groups, state.lrs, state.frozen, shares, state.phase)
-        if wanted == self._drawn:
-            return
-        self._drawn = wanted
+        """Show the state."""
+        self._shares = shares = gradient_shares(state)
         self._fit(len(state.groups))
         lrs = tuple(state.lrs)
         frozen = state.frozen or (False,) * len(lrs)
@@ -128,6 +124,11 @@ class GroupTable:
             put(row.mark, value="max_lr" if index == fastest(lrs) else "")
             row.show_frozen(frozen[index], changeable=state.phase != "training")
             put(row.share, value=share_cell(shares[index], group_color(index, len(self.rows))) if shown else "")
+
+    def stream(self, state: "LRState") -> None:
+        """Show the shares, which come with the first point of a curve."""
+        if gradient_shares(state) != self._shares:
+            self.render(state)
 
     def close(self) -> None:
         """Let go of the browser's copies and of the callbacks."""
@@ -232,6 +233,11 @@ class Row:
         else:
             put(self._note, value="")
         put(self.freeze, value=self._frozen)
+
+
+def gradient_shares(state: "LRState") -> tuple[float, ...]:
+    """What the curve on the screen tells of the groups' gradients; nothing without one."""
+    return state.curve.gradient_shares if state.curve is not None else ()
 
 
 def chip_cell(group: "Group", color: str) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import ipywidgets
 
 from lrwidget.ui.parts.palette import button, close_all, put, wrapped
+from lrwidget.ui.parts.view import View
 
 if TYPE_CHECKING:
     from lrwidget.state import LRState
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 TOGETHER = "move all together"
 
 
-class PickBar:
+class PickBar(View):
     """What can be done with a pick besides dragging it.
 
     Args:

@@ -23,6 +23,7 @@ from lrwidget.ui.parts.fields import (
 )
 from lrwidget.ui.parts.once import once
 from lrwidget.ui.parts.palette import button, close_all, hinted, put, wrapped
+from lrwidget.ui.parts.view import View
 
 if TYPE_CHECKING:
     from lrwidget.engine.plans.plan import Plan
@@ -87,7 +88,7 @@ COPY = """(async () => {
 """What the button of a program does; `execCommand` is the way of pages that are not on https."""
 
 
-class RunControls:
+class RunControls(View):
     """How a pick becomes a run, and the buttons that run it or tell it as code.
 
     Empty fields take the preset's value, which they show in grey. Another preset empties them; while one is not empty

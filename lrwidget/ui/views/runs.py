@@ -30,6 +30,7 @@ from lrwidget.ui.parts.palette import (
     put_together,
     unit_scale,
 )
+from lrwidget.ui.parts.view import View
 from lrwidget.ui.views.phases import MARGIN, phase_strip
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 RESTORE = "Put the weights of epoch {epoch}, the best one, into the model"
 
 
-class RunChart:
+class RunChart(View):
     """The run so far, or the last one; nothing before the first.
 
     Args:

@@ -30,6 +30,7 @@ from lrwidget.ui.parts.palette import (
     put_together,
     unit_scale,
 )
+from lrwidget.ui.parts.view import View
 from lrwidget.ui.views.phases import MARGIN, phase_strip
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ DASHES = f"<span aria-hidden='true' style='color: {FAINT}'>&#9476;&#9476;</span>
 LOG_HINT = "Learning rates on a logarithmic axis; by itself it is one when groups are more than a factor of 5 apart"
 
 
-class SchedulePreview:
+class SchedulePreview(View):
     """The schedule that a run would follow now, and while one trains, where it is.
 
     Attributes:
@@ -137,9 +138,14 @@ class SchedulePreview:
             if plan is not None:
                 self._draw(plan)
         put(self.view, children=(self._missing,) if plan is None else (self._top, self._phase_names, self.figure))
-        if another or now is not self._now:  # a sweep's progress is nothing to a schedule
+        if another or now is not self._now:
             self._now = now
             self._show_now(now)
+
+    def stream(self, state: "LRState") -> None:
+        """Show where a run is; a sweep's progress is nothing to a schedule."""
+        if state.phase == "training":
+            self.render(state)
 
     def close(self) -> None:
         """Let go of the browser's copies."""

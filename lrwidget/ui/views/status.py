@@ -7,6 +7,7 @@ import ipywidgets
 
 from lrwidget.ui.parts.fields import WARNING
 from lrwidget.ui.parts.palette import MESSAGE, TEXT, UNSEEN, close_all, put
+from lrwidget.ui.parts.view import View
 
 if TYPE_CHECKING:
     from lrwidget.state import LRState
@@ -18,7 +19,7 @@ TRACEBACK = (
 )
 
 
-class StatusLine:
+class StatusLine(View):
     """What happened last and what to do next; and the user's own traceback, when their code raised.
 
     Attributes:

@@ -15,6 +15,7 @@ from lrwidget.engine.words import format_lr
 from lrwidget.ui.chart.sweep_lines import CHOSEN_WIDTH, DASHES, KEPT_WIDTH, line_look
 from lrwidget.ui.parts.fields import Field
 from lrwidget.ui.parts.palette import FAINT, TEXT, close_all, hidden, put
+from lrwidget.ui.parts.view import View
 
 if TYPE_CHECKING:
     from lrwidget.engine.sweeps.curve import LossCurve
@@ -81,7 +82,7 @@ STYLE = f"""<style>
 </style>"""
 
 
-class SweepList:
+class SweepList(View):
     """A row for every kept sweep: whether it is chosen, its line in the chart, name, range, and a button to remove it.
 
     Args:

@@ -11,10 +11,10 @@ import ipywidgets
 from lrwidget.engine.errors import InputError, in_one_line
 from lrwidget.engine.words import format_lr
 from lrwidget.look.numbers import format_loss, format_seconds
-from lrwidget.ui.parts.bind import CALM_S
 from lrwidget.ui.parts.fields import Field, LRField, read_steps, warning
 from lrwidget.ui.parts.keys import page_help
 from lrwidget.ui.parts.palette import BRAND, button, close_all, hidden, hinted, meter, put, wrapped
+from lrwidget.ui.parts.view import CALM_S, View
 
 if TYPE_CHECKING:
     from lrwidget.engine.sweeps.sweep import SweepConfig
@@ -34,7 +34,7 @@ RANGE_WIDTH = "115px"
 PLACE_WIDTH = "400px"
 
 
-class Toolbar:
+class Toolbar(View):
     """What is trained, the range of the sweep, its buttons and its progress.
 
     Args:
@@ -59,7 +59,6 @@ class Toolbar:
         on_pause: Callable[[bool], object] = lambda pause: None,
     ) -> None:
         self._on_sweep, self._on_pause = on_sweep, on_pause
-        self._said: tuple[object, ...] = ()
         self._config: SweepConfig | None = None
         self._paused = False
         self._phase: object = None
@@ -111,18 +110,7 @@ class Toolbar:
         self.view = ipywidgets.VBox([hidden(STYLE), head, row, page_help()])
 
     def render(self, state: "LRState") -> None:
-        """Show the state; while a job streams, only its progress."""
-        said = (state.title, state.config, state.phase, state.stopping, state.paused)
-        if said != self._said:
-            self._said = said
-            self._show(state)
-        put(self._progress, value=progress_line(state.progress, state.paused) if state.progress else "")
-
-    def close(self) -> None:
-        """Let go of the browser's copies and of the callbacks."""
-        close_all(self.view)
-
-    def _show(self, state: "LRState") -> None:
+        """Show the state."""
         put(self._title, value=f"<b>{html.escape(state.title)}</b>")
         if state.config is not self._config:
             self._config = state.config
@@ -140,6 +128,15 @@ class Toolbar:
             tooltip=RESUME if state.paused else PAUSE,
         )
         put(self.stop, disabled=idle or state.stopping, description="Stopping …" if state.stopping else "Stop")
+        self.stream(state)
+
+    def stream(self, state: "LRState") -> None:
+        """Show the progress."""
+        put(self._progress, value=progress_line(state.progress, state.paused) if state.progress else "")
+
+    def close(self) -> None:
+        """Let go of the browser's copies and of the callbacks."""
+        close_all(self.view)
 
     def _show_range(self, config: "SweepConfig") -> None:
         self.start_lr.show_lr(config.start_lr)

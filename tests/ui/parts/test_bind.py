@@ -9,14 +9,15 @@ import pytest
 from lrwidget.session.pace import REFRESH_S
 from lrwidget.state import LRState, Phase, Progress
 from lrwidget.ui.parts.bind import bind
+from lrwidget.ui.parts.view import View
 from tests.ui.states import a_curve, a_state
 
 
-class Screen:
+class Screen(View):
     """A view that writes down what it was asked to draw."""
 
     def __init__(self, *watches: str) -> None:
-        self.watches = watches
+        self.watches = watches  # type: ignore[misc]
         self.drawn: list[tuple[Any, ...]] = []
 
     def render(self, state: LRState) -> None:
@@ -73,7 +74,7 @@ def test_a_stream_is_drawn_at_the_pace_of_the_clock() -> None:
 def test_a_view_of_numbers_may_want_them_slower_than_the_others_while_a_job_streams() -> None:
     clock = Clock()
     state, screen, calm = a_state(phase=Phase.SWEEPING), Screen("progress"), Screen("progress", "paused")
-    calm.refresh_s = 0.25  # type: ignore[attr-defined]
+    calm.refresh_s = 0.25  # type: ignore[misc]
     bind(state, [screen, calm], refresh_s=0.05, clock=clock)
     for step in range(100):
         clock.now += 0.01
@@ -84,6 +85,30 @@ def test_a_view_of_numbers_may_want_them_slower_than_the_others_while_a_job_stre
     state.progress = Progress(step=100, total=100)
     state.phase = Phase.IDLE
     assert calm.drawn[-1] == (state.progress, True)
+
+
+def test_what_streams_alone_is_shown_alone_and_all_of_it_when_the_job_is_over() -> None:
+    class Streaming(Screen):
+        def __init__(self, *watches: str) -> None:
+            super().__init__(*watches)
+            self.streamed: list[Any] = []
+
+        def stream(self, state: LRState) -> None:
+            self.streamed.append(state.curve)
+
+    clock = Clock()
+    state, screen = a_state(phase=Phase.SWEEPING), Streaming("curve", "message")
+    bind(state, [screen], refresh_s=0.1, clock=clock)
+    curves = [a_curve() for _ in range(3)]
+    for curve in curves:
+        clock.now += 0.2
+        state.curve = curve
+    assert screen.streamed == curves and len(screen.drawn) == 1
+    state.message = "said while it runs"
+    assert screen.drawn[1:] == [(curves[-1], "said while it runs")]
+    state.phase = Phase.IDLE
+    state.curve = last = a_curve()
+    assert screen.streamed == curves and screen.drawn[-1] == (last, "said while it runs")
 
 
 def test_all_that_a_session_shows_at_its_own_pace_is_drawn() -> None:

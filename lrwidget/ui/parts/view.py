@@ -1,0 +1,35 @@
+"""What shows a part of the state."""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from lrwidget.state import LRState
+
+STREAMED = frozenset({"curve", "progress", "history"})
+"""Traits that change with every few steps of a job."""
+CALM_S = 0.25
+"""Seconds between two changes of what is only read: nobody reads ten a second, and each draws the page once more."""
+
+
+class View(ABC):
+    """What shows a part of the state; `bind` says when.
+
+    Neither method may call the session back: they may run while the session assigns.
+
+    Attributes:
+        watches: traits of the state that it shows.
+        refresh_s: seconds that it wants between two redraws while a job streams, such as `CALM_S`; default 0, as soon
+            as there is something new.
+    """
+
+    watches: ClassVar[tuple[str, ...]] = ()
+    refresh_s: ClassVar[float] = 0.0
+
+    @abstractmethod
+    def render(self, state: "LRState") -> None:
+        """Show the state."""
+
+    def stream(self, state: "LRState") -> None:
+        """Show what a running job streams; all else is as it was when it was last rendered."""
+        self.render(state)
