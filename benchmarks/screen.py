@@ -113,7 +113,7 @@ def lab() -> Iterator[Lab]:
 
 def rows(*, quick: bool) -> list[Row]:
     """For the report."""
-    steps, rounds, moves, sweeps = (300, 3, 15, 1) if quick else (1000, 10, 60, 12)
+    steps, rounds, moves, sweeps = (300, 3, 15, 1) if quick else (1000, 20, 60, 12)
     with lab() as opened:
         cells = [
             SETUP,

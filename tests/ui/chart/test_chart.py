@@ -573,7 +573,7 @@ def test_no_update_of_a_long_sweep_beside_three_others_is_above_30_kB(wire: Wire
     assert max(sizes) < 30_000
     # The others lie there already: beside them an update costs what it does alone.
     last = sizes[-1]
-    assert 3 * 8 * 250 < last < 3 * 8 * 300 + 2000
+    assert 3 * 8 * 120 < last < 3 * 8 * 150 + 2000
     assert wire.count(lambda: screen.chart.render(state)) == 0
 
 
