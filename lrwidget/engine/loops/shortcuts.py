@@ -4,11 +4,23 @@ torch's `step` and `zero_grad` tell the profiler when they begin and end, and th
 profiles or not. Where nobody does, and no hook waits for a step, the work is all that is done here.
 """
 
+from pathlib import Path
+from types import MethodType
+from typing import Any
+
 import torch
 from torch.autograd import profiler
 from torch.optim import optimizer as torchs
 
+
+def is_torchs(function: Any) -> bool:
+    """Whether torch has defined a function."""
+    return Path(torch.__file__).parent in Path(function.__code__.co_filename).parents
+
+
 ZERO_GRAD = torch.optim.Optimizer.zero_grad
+ZERO_GRAD_IS_TORCHS = is_torchs(ZERO_GRAD)
+"""Whether nobody had put another in its place before this module was imported."""
 
 AROUND_STEP = torch.optim.Optimizer.profile_hook_step(lambda optimizer: None).__code__
 """What torch puts around the `step` of every optimizer class."""
@@ -22,7 +34,7 @@ UNDERSTOOD = {*AROUND_STEP.co_names} <= {*FOR_PROFILERS, *FOR_HOOKS, "cast", "Op
 
 def clear_gradients(optimizer: torch.optim.Optimizer) -> None:
     """What `optimizer.zero_grad()` does."""
-    if getattr(optimizer.zero_grad, "__func__", None) is not ZERO_GRAD or is_profiled():
+    if not ZERO_GRAD_IS_TORCHS or own_function(optimizer, "zero_grad") is not ZERO_GRAD or is_profiled():
         optimizer.zero_grad()
         return
     for group in optimizer.param_groups:
@@ -32,16 +44,29 @@ def clear_gradients(optimizer: torch.optim.Optimizer) -> None:
 
 def step_optimizer(optimizer: torch.optim.Optimizer) -> None:
     """What `optimizer.step()` does."""
-    step = getattr(optimizer.step, "__func__", None)
+    step = own_function(optimizer, "step")
     if getattr(step, "__code__", None) is not AROUND_STEP or not UNDERSTOOD or is_profiled() or has_hooks(optimizer):
         optimizer.step()
     else:
-        step.__wrapped__(optimizer)  # type: ignore[union-attr]
+        step.__wrapped__(optimizer)
+
+
+def own_function(optimizer: Any, name: str) -> Any:
+    """The function behind a method of the optimizer's; None for whatever else is called by that name.
+
+    That may be the method of another optimizer, which a wrapper hands on, or an object around the method, which passes
+    for it and does more.
+    """
+    method = getattr(optimizer, name)
+    return method.__func__ if type(method) is MethodType and method.__self__ is optimizer else None
 
 
 def is_profiled() -> bool:
-    """Whether a profiler of torch's is at work anywhere in the process."""
-    return bool(getattr(profiler, "_is_profiler_enabled", True))
+    """Whether a profiler of torch's is at work: anywhere in the process, or one of the older kind in this thread.
+
+    `torch.profiler.ExecutionTraceObserver` alone, without a profiler, gives no sign, and misses the two names.
+    """
+    return bool(getattr(profiler, "_is_profiler_enabled", True)) or torch._C._autograd._profiler_enabled()
 
 
 def has_hooks(optimizer: torch.optim.Optimizer) -> bool:

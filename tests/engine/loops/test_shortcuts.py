@@ -145,3 +145,64 @@ def test_an_optimizer_that_is_none_of_torchs_is_called() -> None:
     clear_gradients(own)  # type: ignore[arg-type]
     step_optimizer(own)  # type: ignore[arg-type]
     assert own.heard == ["zero_grad", "step"]
+
+
+def test_the_method_of_another_optimizer_is_called_on_that_one() -> None:
+    """A wrapper that hands on the methods of the one inside."""
+
+    class Outer(torch.optim.Optimizer):
+        def __init__(self, inner: torch.optim.Optimizer) -> None:
+            super().__init__([torch.zeros(1, requires_grad=True)], {})
+            self.step = inner.step  # type: ignore[method-assign]
+            self.zero_grad = inner.zero_grad  # type: ignore[method-assign]
+
+    class Plain(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            return super().step(closure)
+
+    for kind in (torch.optim.SGD, Plain):
+        ours, theirs = parameters(), parameters()
+        outer, full = Outer(kind(ours, lr=0.1)), kind(theirs, lr=0.1)
+        give_gradients(ours, 0)
+        give_gradients(theirs, 0)
+        step_optimizer(outer)
+        full.step()
+        assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+        clear_gradients(outer)
+        assert all(p.grad is None for p in ours)
+
+
+def test_what_passes_for_a_method_and_does_more_is_called() -> None:
+    class Counted:
+        def __init__(self, method: Any) -> None:
+            self.method, self.calls = method, 0
+
+        def __call__(self) -> Any:
+            self.calls += 1
+            return self.method()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.method, name)
+
+    optimizer = torch.optim.SGD(parameters(), lr=0.1)
+    optimizer.step = step = Counted(optimizer.step)  # type: ignore[method-assign, assignment]
+    optimizer.zero_grad = zero_grad = Counted(optimizer.zero_grad)  # type: ignore[method-assign, assignment]
+    step_optimizer(optimizer)
+    clear_gradients(optimizer)
+    assert (step.calls, zero_grad.calls) == (1, 1)
+
+
+def test_a_zero_grad_that_somebody_had_replaced_before_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    ps = parameters()
+    optimizer = torch.optim.SGD(ps, lr=0.1)
+    torchs = torch.optim.Optimizer.zero_grad
+
+    def keeping(self: torch.optim.Optimizer) -> None:
+        torchs(self, set_to_none=False)
+
+    monkeypatch.setattr(torch.optim.Optimizer, "zero_grad", keeping)
+    monkeypatch.setattr(shortcuts, "ZERO_GRAD", keeping)  # as if it had been there at the import
+    monkeypatch.setattr(shortcuts, "ZERO_GRAD_IS_TORCHS", shortcuts.is_torchs(keeping))
+    give_gradients(ps, 0)
+    clear_gradients(optimizer)
+    assert all(p.grad is not None and not p.grad.any() for p in ps)
