@@ -251,7 +251,11 @@ class Session:
 
     def code(self, epochs: int | None = None, *, steps: int | None = None, **options: Any) -> str:
         """The plan as a program in plain PyTorch, with the steps of this loop; the arguments are those of `plan`."""
-        return program(self.plan(epochs, steps=steps, **options), self.loop)
+        return self.code_of(self.plan(epochs, steps=steps, **options))
+
+    def code_of(self, plan: Plan) -> str:
+        """Any plan as such a program."""
+        return program(plan, self.loop)
 
     def _resolve(self, epochs: int | None, steps: int | None, options: dict[str, Any]) -> Plan:
         state = self.state

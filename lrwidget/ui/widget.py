@@ -132,6 +132,7 @@ class LRWidget:
             on_fine_tune=self._told(lambda: session.fine_tune()),
             on_options=session.set_options,
             on_copy_code=self._told(self.code),
+            code_of=session.code_of,
         )
         self._toolbar = Toolbar(
             on_sweep=self._told(self._sweep_pressed),
@@ -444,6 +445,8 @@ class LRWidget:
 
     def _drop(self, index: int, lr: float) -> None:
         self._session.pick_group(index, lr)
+        # What had to wait while the pointer held the marker, though the LR was told before it was let go.
+        self._binding.redraw(self._chart)
         self._picture.outdated()
 
     def _sweep_pressed(self, start_lr: float, end_lr: float, num_steps: int, mode: str) -> None:

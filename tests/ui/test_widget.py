@@ -134,6 +134,26 @@ def test_what_is_picked_on_the_screen_is_in_the_code() -> None:
     assert w.plan().max_lrs == w.lrs
 
 
+def test_after_a_drag_that_rested_before_it_ended_all_markers_are_on_the_axis() -> None:
+    w = three_groups()
+    w._session.set_together(True)
+    handle = w._chart._markers._each[0].handle
+    for event in ("drag_start", "drag", "drag_end"):  # what the end says has been picked already
+        handle._handle_custom_msg({"event": event, "point": {"x": 1.0, "y": 0.1}, "index": 0}, [])
+    assert w.lrs == pytest.approx((1.0, 10.0, 100.0))
+    assert w._chart.figure.axes[0].scale.max == pytest.approx(100.0)
+    assert all(marker.label.visible for marker in w._chart._markers._each)
+
+
+def test_code_on_the_screen_keeps_the_steps_of_the_loop_when_another_lr_is_picked() -> None:
+    w = a_widget(accumulate=2, clip_grad_norm=1.0, amp="bf16")
+    button(w, "Copy code").click()
+    w.max_lr = 0.0123
+    shown = next(part.value for part in within(w.view) if "lrw-program" in str(getattr(part, "value", "")))
+    assert "0.0123" in shown
+    assert all(word in shown for word in ("accumulate = 2", "clip_grad_norm", "autocast"))
+
+
 @pytest.mark.parametrize(("name", "bad"), [("max_lr", 0.0), ("max_lr", "fast"), ("lrs", (1e-3,)), ("slice", "1:2")])
 def test_what_is_no_pick_is_refused(name: str, bad: Any) -> None:
     w = three_groups()

@@ -1,8 +1,9 @@
 """State to views: whatever is assigned to the state is drawn, once, soon, and without harm to who assigned it.
 
-Only what streams while a job runs is throttled: the curve, the progress, the history. No timer draws what was left
-out; the session does, by the promise that a job ends with `phase` going to idle, which draws everything. All other
-changes are drawn at once (a marker limits its own rate while it is dragged, and always tells where it was dropped).
+Only what streams while a job runs is throttled: the curve of a sweep, the history of a run, the progress. No timer
+draws what was left out; the session does, by the promise that a job ends with `phase` going to idle, which draws
+everything. All other changes are drawn at once (a marker limits its own rate while it is dragged, and always tells
+where it was dropped).
 """
 
 import logging
@@ -47,6 +48,13 @@ class Binding:
             for follower in self._followers:
                 follower.draw(self._state)
 
+    def redraw(self, view: View) -> None:
+        """Draw a view once more, though nothing that it shows has changed."""
+        with self._lock:
+            for follower in self._followers:
+                if follower.view is view:
+                    follower.draw(self._state, again=True)
+
     def close(self) -> None:
         """Stop following; later changes draw nothing. Closing twice is fine."""
         with self._lock:
@@ -57,7 +65,7 @@ class Binding:
     def _changed(self, change: Any) -> None:
         with self._lock:
             name = change["name"]
-            if name in STREAMED and self._state.phase != "idle":
+            if name in STREAMED.get(self._state.phase, ()):
                 for follower in self._followers:
                     if name in follower.view.watches:
                         follower.stream(self._state, self._refresh_s)
@@ -78,10 +86,10 @@ class Follower:
         self._drawn_at = -float("inf")
         self._failures: set[type[Exception]] = set()
 
-    def draw(self, state: "LRState") -> None:
-        """Let the view render, unless it has drawn the same values."""
+    def draw(self, state: "LRState", *, again: bool = False) -> None:
+        """Let the view render, unless it has drawn the same values and is not to do so again."""
         values = tuple(getattr(state, name) for name in self.view.watches)
-        if values != self._drawn:
+        if again or values != self._drawn:
             self._drawn, self._drawn_at = values, self._clock()
             self._try(self.view.render, state)
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from lrwidget.state import LRState
 
-STREAMED = frozenset({"curve", "progress", "history"})
-"""Traits that change with every few steps of a job."""
+STREAMED = {"sweeping": ("curve", "progress"), "training": ("history", "progress")}
+"""By the phase that the state is in, traits that change with every few steps of its job."""
 CALM_S = 0.25
 """Seconds between two changes of what is only read: nobody reads ten a second, and each draws the page once more."""
 

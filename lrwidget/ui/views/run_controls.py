@@ -99,6 +99,7 @@ class RunControls(View):
         on_options: called with the new options when a field or the preset was changed; may refuse them.
         on_copy_code: called when Copy code is pressed; the code it returns, if any, goes to the clipboard. It is shown
             as well and follows the plan, until the button is pressed again.
+        code_of: the code of a plan; asked when it changes while code is shown.
 
     Attributes:
         view: the widget to show.
@@ -113,8 +114,9 @@ class RunControls(View):
         on_fine_tune: Callable[[], object],
         on_options: "Callable[[RunOptions], object]",
         on_copy_code: Callable[[], str | None],
+        code_of: "Callable[[Plan], str]" = lambda plan: plan.code(),
     ) -> None:
-        self._on_options, self._on_code = on_options, on_copy_code
+        self._on_options, self._on_code, self._code_of = on_options, on_copy_code, code_of
         self._options: RunOptions | None = None
         self._plan: Plan | None = None
         self._note = ipywidgets.HTML()
@@ -168,7 +170,7 @@ class RunControls(View):
             self._plan = state.plan
             if self._code.value:
                 # The plan's own words: asking back for them from here could wait for who assigned the plan.
-                self._show_code("" if state.plan is None else code_block(state.plan.code()))
+                self._show_code("" if state.plan is None else code_block(self._code_of(state.plan)))
 
     def close(self) -> None:
         """Let go of the browser's copies and of the callbacks."""

@@ -111,6 +111,21 @@ def test_what_streams_alone_is_shown_alone_and_all_of_it_when_the_job_is_over() 
     assert screen.streamed == curves and screen.drawn[-1] == (last, "said while it runs")
 
 
+def test_a_curve_that_is_chosen_while_a_run_trains_is_drawn_at_once() -> None:
+    state, screen = a_state(phase=Phase.TRAINING), Screen("curve")
+    bind(state, [screen], refresh_s=1e9, clock=Clock())
+    for curve in (a_curve(), a_curve()):
+        state.curve = curve
+        assert screen.drawn[-1] == (curve,)
+
+
+def test_a_view_can_be_drawn_once_more_though_nothing_has_changed() -> None:
+    state, screen, other = a_state(), Screen("message"), Screen("message")
+    binding = bind(state, [screen, other])
+    binding.redraw(screen)
+    assert screen.drawn == [("",), ("",)] and other.drawn == [("",)]
+
+
 def test_all_that_a_session_shows_at_its_own_pace_is_drawn() -> None:
     clock = Clock()
     state, screen = a_state(phase=Phase.SWEEPING), Screen("progress")
