@@ -112,7 +112,7 @@ class GroupTable(View):
 
     def render(self, state: "LRState") -> None:
         """Show the state."""
-        self._shares = shares = gradient_shares(state)
+        self._shares = shares = shares_on_screen(state)
         self._fit(len(state.groups))
         lrs = tuple(state.lrs)
         frozen = state.frozen or (False,) * len(lrs)
@@ -127,7 +127,7 @@ class GroupTable(View):
 
     def stream(self, state: "LRState") -> None:
         """Show the shares, which come with the first point of a curve."""
-        if gradient_shares(state) != self._shares:
+        if shares_on_screen(state) != self._shares:
             self.render(state)
 
     def close(self) -> None:
@@ -235,7 +235,7 @@ class Row:
         put(self.freeze, value=self._frozen)
 
 
-def gradient_shares(state: "LRState") -> tuple[float, ...]:
+def shares_on_screen(state: "LRState") -> tuple[float, ...]:
     """What the curve on the screen tells of the groups' gradients; nothing without one."""
     return state.curve.gradient_shares if state.curve is not None else ()
 

@@ -169,7 +169,7 @@ class RunControls(View):
         if state.plan is not self._plan:
             self._plan = state.plan
             if self._code.value:
-                # The plan's own words: asking back for them from here could wait for who assigned the plan.
+                # Of the plan that is shown: one that is resolved anew from here could wait for who assigned this one.
                 self._show_code("" if state.plan is None else code_block(self._code_of(state.plan)))
 
     def close(self) -> None:
