@@ -6,10 +6,10 @@ from typing import Any
 from lrwidget.session.jobs import Job
 from lrwidget.state import Progress
 
-REFRESH_S = 0.095
-"""Seconds between two looks at a running job: ten a second, by the clock and not by the step."""
+REFRESH_S = 0.1
+"""Seconds from one look at a running job to the next: ten a second, by the clock and not by the step."""
 
-SCREEN_SHARE, SLOWEST_REFRESH_S = 0.02, 0.5
+SCREEN_SHARE, SLOWEST_REFRESH_S = 0.015, 0.5
 """How much of a job's time may go into showing it, unless the screen would stand still for half a second."""
 
 
@@ -26,20 +26,23 @@ class Pace:
         self._total = total
         self._clock = clock
         self._job = job
-        self._started = self._next = self._looked = clock()
+        self._started = self._next = self._beat = self._looked = clock()
 
     def due(self) -> bool:
-        """Whether a refresh interval has gone by since this last said so."""
+        """Whether it is time to look again: on a beat that what a look and a step take does not make slower."""
         now = self._clock()
         if now < self._next:
             return False
-        self._looked, self._next = now, now + REFRESH_S
+        # Beats that a pause or a slow step has let pass are not made up for.
+        self._beat = self._next if now < self._next + REFRESH_S else now
+        self._next = self._beat + REFRESH_S
+        self._looked = now
         return True
 
     def shown(self) -> None:
         """What was due has been shown: the longer that took, the later the next, so that its share stays small."""
-        now = self._clock()
-        self._next = now + min(max(REFRESH_S, (now - self._looked) / SCREEN_SHARE), SLOWEST_REFRESH_S)
+        took = self._clock() - self._looked
+        self._next = self._beat + max(REFRESH_S, min(took / SCREEN_SHARE, took + SLOWEST_REFRESH_S))
 
     def progress(self, step: int, loss: float, lr: float) -> Progress:
         """How far it is after `step` steps."""

@@ -38,10 +38,36 @@ def test_the_longer_it_takes_to_show_the_later_it_is_due_again(to_draw: float) -
     assert pace.due()
     clock.now += to_draw
     pace.shown()
-    wait = min(max(REFRESH_S, to_draw / SCREEN_SHARE), SLOWEST_REFRESH_S)
-    clock.now += 0.999 * wait
+    again = max(REFRESH_S, min(to_draw / SCREEN_SHARE, to_draw + SLOWEST_REFRESH_S))
+    clock.now = 0.999 * again
     assert not pace.due()
-    clock.now += 0.002 * wait
+    clock.now = 1.001 * again
+    assert pace.due()
+
+
+@pytest.mark.parametrize("step_s", [0.0004, 0.007, 0.03, 0.06, 0.09])
+def test_it_is_due_ten_times_a_second_however_long_a_step_and_a_look_take(step_s: float) -> None:
+    clock = Clock()
+    pace = Pace(10**6, clock, a_job())
+    looks = 0
+    while clock.now < 20.0:
+        if pace.due():
+            looks += 1
+            clock.now += 0.0015
+            pace.shown()
+        clock.now += step_s
+    assert looks == pytest.approx(20 * 10, abs=2)
+
+
+def test_what_a_pause_has_kept_from_being_shown_is_not_made_up_for() -> None:
+    clock = Clock()
+    pace = Pace(100, clock, a_job())
+    assert pace.due()
+    clock.now = 60.0
+    assert pace.due()
+    clock.now = 60.09
+    assert not pace.due()
+    clock.now = 60.11
     assert pace.due()
 
 

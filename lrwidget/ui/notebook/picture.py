@@ -35,14 +35,18 @@ REST_S = 0.5
 """How long a marker must rest before the picture is drawn again: drawing takes as long as several moves of a hand."""
 
 STYLE = f"""<style>
-.jp-OutputArea-child:has(.lrwidget) + .jp-OutputArea-child:has(> .jp-OutputArea-output .{PICTURE_CLASS}),
-.jp-OutputArea-child:has(> .jupyter-widgets):not(:has(> .jupyter-widgets *)):has(+ * .{PICTURE_CLASS}) {{
+.jp-OutputArea-child:has(> .jp-OutputArea-output > .lrwidget) +
+.jp-OutputArea-child:has(> .jp-OutputArea-output > .{PICTURE_CLASS}),
+.jp-OutputArea-child:has(> .jupyter-widgets):not(:has(> .jupyter-widgets > *)):has(+ * > * > .{PICTURE_CLASS}) {{
   display: none;
 }}
 .output_container:has(.lrwidget) + .output_container:has(.{PICTURE_CLASS}) {{ display: none; }}
 </style>"""
 """A live widget has elements inside; one without a model has only the words that say so. Browsers drop a rule with a
-`:has` inside of a `:has`. The second rule is for VS Code."""
+`:has` inside of a `:has`. The second rule is for VS Code.
+
+Children only, where that is enough: a browser looks through all that `:has` may depend on whenever an element comes or
+goes in there, and a chart has a thousand."""
 
 
 class Picture:

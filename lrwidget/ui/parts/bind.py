@@ -136,7 +136,7 @@ def bind(
         traits: names to follow, beside `phase`; by default all that any view watches.
         refresh_s: shortest time between two redraws of a view for what a running job streams, in seconds; the default,
             0.05, bounds what a notebook server has to let through, and lets through all that the session's own pace,
-            0.095, shows: a bound near that would leave out every other redraw.
+            0.1, shows: a bound near that would leave out every other redraw.
         clock: seconds from any start; replaced in tests.
         on_error: called with the exception of a view that fails.
     """

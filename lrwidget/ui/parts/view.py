@@ -8,8 +8,9 @@ if TYPE_CHECKING:
 
 STREAMED = {"sweeping": ("curve", "progress"), "training": ("history", "progress")}
 """By the phase that the state is in, traits that change with every few steps of its job."""
-CALM_S = 0.25
-"""Seconds between two changes of what is only read: nobody reads ten a second, and each draws the page once more."""
+CALM_S = 0.45
+"""Seconds between two changes of what is only read, two a second on the session's beat: nobody reads ten, and each
+draws the page once more."""
 
 
 class View(ABC):
