@@ -9,7 +9,7 @@ from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from lrwidget.engine.borrowing.kept import restore_dict, same_entries
-from lrwidget.engine.borrowing.room import Room, room_for
+from lrwidget.engine.borrowing.room import LockedRoom, Room, room_for
 
 AS_INTEGER = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Integers of as many bytes, to compare bits with."""
@@ -73,15 +73,17 @@ class KeptTensor:
 
         Args:
             device: None for where the tensor is.
-            room: memory there to put them into.
+            room: memory on the CPU to put them into, which is what `device` means then.
         """
         if self._alias.is_meta:
             return
         source = _once(self._alias)
-        if device not in (None, source.device):
+        if room is not None:
+            self._copy = room.copy(source)
+        elif device not in (None, source.device):
             self._copy = source.to(device, copy=True)
         else:
-            self._copy = source.clone() if room is None else room.copy(source)
+            self._copy = source.clone()
 
     def give_back(self) -> None:
         """Put everything about the tensor back; to be called under `torch.no_grad()`."""
@@ -179,10 +181,17 @@ def copy_all(tensors: Iterable[KeptTensor], device: torch.device | None) -> None
         if device_name != where or end > reached:
             alone.append((device_name, end - start, tensor))
             where, reached = device_name, end
-    beside = [size for device_name, size, _ in alone if device_name == "cpu" and device in (None, torch.device("cpu"))]
-    room = room_for(sum(beside), len(beside))
-    for device_name, _, tensor in alone:
-        tensor.copy_to(device, room if device_name == "cpu" else None)
+    sizes = {kind: [n for where, n, _ in alone if where.partition(":")[0] == kind] for kind in ("cpu", "cuda")}
+    rooms: dict[str, Room | None] = {}
+    if device is None or device.type == "cpu":
+        rooms["cpu"] = room_for(sum(sizes["cpu"]), len(sizes["cpu"]))
+    if device is not None and device.type == "cpu" and sizes["cuda"]:
+        rooms["cuda"] = LockedRoom(sum(sizes["cuda"]))
+    for where, _, kept in alone:
+        kept.copy_to(device, rooms.get(where.partition(":")[0]))
+    for room in rooms.values():
+        if room is not None:
+            room.wait()
 
 
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:

@@ -1,11 +1,13 @@
 """Memory for the copies of large models, all of it there at once.
 
 An operating system hands out fresh memory page by page, each when it is first written to. To stop for every page takes
-several times as long as to fill it; Linux can be asked for all of them together.
+several times as long as to fill it; Linux can be asked for all of them together. And a GPU reads and writes memory at
+the full speed of its link only where the pages are locked.
 """
 
 import mmap
 import sys
+from contextlib import suppress
 
 import torch
 
@@ -13,6 +15,10 @@ LARGE = 1 << 25
 """Bytes from which on `malloc` asks the system for fresh memory each time; below it mostly has some at hand."""
 ALIGNMENT = 64
 """Where a tensor may begin, in bytes: as torch's own do."""
+
+
+LOCKED_BLOCK = 1 << 30
+"""Bytes of page-locked memory asked for at a time: torch rounds up to a power of two."""
 
 
 class Room:
@@ -23,18 +29,55 @@ class Room:
     """
 
     def __init__(self, n_bytes: int) -> None:
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
-        self._bytes = torch.frombuffer(mmap.mmap(-1, n_bytes, flags=flags), dtype=torch.uint8)
+        self._bytes = self._fresh(n_bytes)
         self._taken = 0
 
     def copy(self, source: torch.Tensor) -> torch.Tensor:
-        """A copy of a tensor without gaps, as `clone()` makes one."""
+        """A copy of a tensor without gaps, as `clone()` makes one; to be read after `wait`."""
         start = -(-self._taken // ALIGNMENT) * ALIGNMENT
         end = start + source.numel() * source.element_size()
         if type(source) is not torch.Tensor or source.is_quantized or end > len(self._bytes):
-            return source.clone()
+            return source.to("cpu", copy=True)
         self._taken = end
-        return self._bytes[start:end].view(source.dtype).as_strided(source.shape, source.stride()).copy_(source)
+        place = self._bytes[start:end].view(source.dtype).as_strided(source.shape, source.stride())
+        return place.copy_(source, non_blocking=True)
+
+    def wait(self) -> None:
+        """Until all copies have arrived."""
+
+    @staticmethod
+    def _fresh(n_bytes: int) -> torch.Tensor:
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
+        return torch.frombuffer(mmap.mmap(-1, n_bytes, flags=flags), dtype=torch.uint8)
+
+
+class LockedRoom(Room):
+    """Room in page-locked memory, for copies of what is on CUDA devices; torch keeps it at hand for the next time.
+
+    Args:
+        n_bytes: how much, taken block by block.
+    """
+
+    def __init__(self, n_bytes: int) -> None:
+        self._block = min(n_bytes, LOCKED_BLOCK)
+        super().__init__(0)
+
+    def copy(self, source: torch.Tensor) -> torch.Tensor:
+        """A copy on its way from a device; to be read after `wait`."""
+        size = source.numel() * source.element_size()
+        if self._taken + ALIGNMENT + size > len(self._bytes):
+            with suppress(RuntimeError):  # where no more pages can be locked, the rest finds its own place
+                self._bytes, self._taken = self._fresh(max(self._block, size)), 0
+        return super().copy(source)
+
+    def wait(self) -> None:
+        """Until every device has done all that it was asked for."""
+        for device in range(torch.cuda.device_count()):
+            torch.cuda.synchronize(device)
+
+    @staticmethod
+    def _fresh(n_bytes: int) -> torch.Tensor:
+        return torch.empty(n_bytes, dtype=torch.uint8, pin_memory=n_bytes > 0)
 
 
 def room_for(n_bytes: int, n_tensors: int) -> Room | None:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, Subset
 
 from lrwidget.engine.borrowing.preserve import preserved
-from lrwidget.engine.borrowing.room import LARGE, room_for
+from lrwidget.engine.borrowing.room import LARGE, LockedRoom, room_for
 from lrwidget.engine.errors import GiveBackError, InputError, InputTypeError
 from tests.engine.oracle import changes, of_everything
 from tests.engine.zoo import FEATURES, Augmented, Wild, adam, classification, loader, net, train
@@ -139,6 +139,25 @@ def test_tensors_of_every_layout_and_type_come_back(tensor: torch.Tensor, others
 
 def test_memory_that_the_system_does_not_have_is_not_taken() -> None:
     assert room_for(1 << 60, 1) is None
+
+
+def test_room_whose_pages_cannot_be_locked_copies_all_the_same() -> None:
+    room = LockedRoom(1 << 10)
+    tensors = [torch.arange(600.0).reshape(20, 30).T, torch.arange(5), torch.randn(3, 3, dtype=torch.complex64)]
+    copies = [room.copy(tensor) for tensor in tensors]
+    room.wait()
+    for tensor, kept in zip(tensors, copies, strict=True):
+        assert kept.data_ptr() != tensor.data_ptr() and torch.equal(kept, tensor)
+
+
+@pytest.mark.gpu
+def test_a_model_on_a_gpu_comes_back_from_page_locked_memory() -> None:
+    model = nn.Sequential(nn.Linear(300, 3000), nn.Linear(3000, 300), nn.Linear(2, 2)).cuda()
+    before = [parameter.detach().cpu() for parameter in model.parameters()]
+    with preserved(model, snapshot="cpu", verify=True):
+        for parameter in model.parameters():
+            nn.init.constant_(parameter, 3.0)
+    assert all(torch.equal(parameter.cpu(), was) for parameter, was in zip(model.parameters(), before, strict=True))
 
 
 def test_sparse_gradients_come_back() -> None:
