@@ -3,7 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 
@@ -11,6 +11,18 @@ LAG = 4
 """Steps that a loss may come late: enough that it has arrived when it is asked for, few to be thrown away."""
 
 T = TypeVar("T")
+
+
+class Mooring(NamedTuple):
+    """Where the losses of a step arrive; used again when they have been read.
+
+    Attributes:
+        numbers: what they are copied into, page-locked if they come from a CUDA device.
+        event: behind their copy on that device; None if they come from elsewhere.
+    """
+
+    numbers: torch.Tensor
+    event: torch.cuda.Event | None
 
 
 class LateLosses(Generic[T]):
@@ -25,7 +37,8 @@ class LateLosses(Generic[T]):
 
     def __init__(self, lag: int) -> None:
         self._lag = lag
-        self._under_way: deque[tuple[T, torch.Tensor, torch.cuda.Event | None]] = deque()
+        self._under_way: deque[tuple[T, Mooring]] = deque()
+        self._free: list[Mooring] = []
 
     def send(self, step: T, losses: Sequence[torch.Tensor]) -> None:
         """Let the losses of one step, those of its batches, set out.
@@ -34,15 +47,13 @@ class LateLosses(Generic[T]):
             step: what to hand out with them.
             losses: one number each, on any device.
         """
-        together = torch.stack([loss.detach().reshape(()) for loss in losses])
-        if not together.is_cuda:
-            self._under_way.append((step, together.cpu(), None))
-            return
-        arriving = torch.empty(together.shape, dtype=together.dtype, pin_memory=True)
-        arriving.copy_(together, non_blocking=True)
-        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        event.record(torch.cuda.current_stream(together.device))
-        self._under_way.append((step, arriving, event))
+        alone = len(losses) == 1  # then one kernel less is started
+        together = losses[0].detach() if alone else torch.stack([loss.detach().reshape(()) for loss in losses])
+        mooring = self._mooring_for(together)
+        mooring.numbers.copy_(together, non_blocking=True)
+        if mooring.event is not None:
+            mooring.event.record(torch.cuda.current_stream(together.device))
+        self._under_way.append((step, mooring))
 
     def arrived(self) -> Iterator[tuple[T, float]]:
         """Hand out what is there, and wait only for what is later than the lag."""
@@ -55,14 +66,29 @@ class LateLosses(Generic[T]):
             yield self._hand_out()
 
     def _is_there(self) -> bool:
-        event = self._under_way[0][2]
+        event = self._under_way[0][1].event
         return event is not None and bool(event.query())  # type: ignore[no-untyped-call]
 
     def _hand_out(self) -> tuple[T, float]:
-        step, losses, event = self._under_way.popleft()
-        if event is not None:
-            event.synchronize()
-        return step, mean_of(losses.tolist())
+        step, mooring = self._under_way.popleft()
+        if mooring.event is not None:
+            mooring.event.synchronize()
+        self._free.append(mooring)
+        return step, mean_of(mooring.numbers.reshape(-1).tolist())
+
+    def _mooring_for(self, losses: torch.Tensor) -> Mooring:
+        """One that is free; a new one if there is none, or if the losses are of another kind now."""
+        if self._free:
+            mooring = self._free.pop()
+            numbers = mooring.numbers
+            if (numbers.shape, numbers.dtype, mooring.event is not None) == (
+                losses.shape,
+                losses.dtype,
+                losses.is_cuda,
+            ):
+                return mooring
+        numbers = torch.empty(losses.shape, dtype=losses.dtype, pin_memory=losses.is_cuda)
+        return Mooring(numbers, torch.cuda.Event() if losses.is_cuda else None)  # type: ignore[no-untyped-call]
 
 
 def mean_of(losses: Sequence[float]) -> float:
