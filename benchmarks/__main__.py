@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 from fastai.callback.schedule import valley
 
-from benchmarks import finding, giving_back, long, memory, rules, screen, startup
-from benchmarks.loops import DEVICE
+from benchmarks import finding, giving_back, gpu, long, memory, rules, screen, startup
 from benchmarks.peers import BORROWERS, FINDERS
 from benchmarks.report import Section, machine, table, write
 
@@ -28,8 +27,7 @@ def main() -> None:
     """Measure, print, and write the report; a quick one is not worth keeping beside a whole one."""
     quick = "--quick" in sys.argv
     torch.set_num_threads(1)
-    name = "RESULTS.md" if DEVICE.type == "cpu" else "RESULTS-GPU.md"
-    target = HERE / name if not quick else HERE.parent / "build" / f"quick-{name}"
+    target = HERE / "RESULTS.md" if not quick else HERE.parent / "build" / "quick-RESULTS.md"
     sections = []
     for title, words, measure in (
         (
@@ -64,6 +62,8 @@ def main() -> None:
         print(table(sections[-1].rows), flush=True)
         write(target, sections, head=HEAD.format(machine=machine()))
     print(f"Written to {target.relative_to(HERE.parent)}.")
+    if torch.cuda.is_available() and not quick:
+        gpu.main()
 
 
 if __name__ == "__main__":

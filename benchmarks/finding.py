@@ -65,12 +65,12 @@ def rows(finders: Mapping[str, Finder], *, quick: bool) -> list[Row]:
     for name, make in loops.TRAININGS.items():
         rounds = 6 if quick else 20 if name.startswith("7") else 100
         ratios = sweep_ratios(make, finders, rounds)
-        best_peer = min((_told(ratio) for peer, ratio in ratios.items() if peer != "lrwidget"), default=float("inf"))
+        best_peer = min((ratio.processor for peer, ratio in ratios.items() if peer != "lrwidget"), default=float("inf"))
         for finder, ratio in ratios.items():
             limit = 1.03 if finder == "lrwidget" and name == "0.8 ms MLP" else None
             found.append(_row(f"sweep over bare loop, {name} step: {finder}", ratio, limit))
         if name == "0.8 ms MLP" and finders:
-            lead = _told(ratios["lrwidget"]) / best_peer
+            lead = ratios["lrwidget"].processor / best_peer
             found.append(Row("the same: lrwidget over the best of the others", lead, 1.0, "{:.3f}"))
     found.append(_row("fit over bare loop with the same scheduler", fit_ratio(8 if quick else 150), 1.03))
     return found
@@ -78,9 +78,4 @@ def rows(finders: Mapping[str, Finder], *, quick: bool) -> list[Row]:
 
 def _row(what: str, ratio: Ratio, limit: float | None) -> Row:
     detail = f"by the clock {ratio.best:.3f}, rounds {ratio.rounds.told('.2f')}"
-    return Row(what, _told(ratio), limit, detail=detail)
-
-
-def _told(ratio: Ratio) -> float:
-    """By the processor's own time, except where it waits for a GPU."""
-    return ratio.processor if loops.DEVICE.type == "cpu" else ratio.best
+    return Row(what, ratio.processor, limit, detail=detail)

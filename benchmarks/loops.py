@@ -12,8 +12,6 @@ from torch.utils.data import DataLoader, TensorDataset
 START_LR, END_LR = 1e-7, 1e-4
 """A range in which nothing diverges, so that every finder does all of its steps."""
 
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
 loss_fn = nn.CrossEntropyLoss()
 
 
@@ -71,7 +69,6 @@ TRAININGS: dict[str, Callable[[], Training]] = {"0.8 ms MLP": mlp, "7 ms CNN": c
 def _training(model: nn.Module, shape: tuple[int, ...], batch_size: int) -> Training:
     """With a loader whose pass is 100 steps long and whose batches are stacked from samples, as they mostly are."""
     generator = torch.Generator().manual_seed(0)
-    model.to(DEVICE)
     count = 100 * batch_size
     data = TensorDataset(
         torch.randn(count, *shape, generator=generator), torch.randint(10, (count,), generator=generator)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -14,6 +15,9 @@ PACKAGES = (
     *("torch", "numpy", "ipywidgets", "bqplot", "ipykernel", "jupyterlab"),
     *("fastai", "torch-lr-finder", "lightning", "pytorch-ignite"),
 )
+
+MODULES = {"torch-lr-finder": "torch_lr_finder", "pytorch-ignite": "ignite"}
+"""Of packages that are imported by another name."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def write(path: Path, sections: Sequence[Section], *, head: str) -> None:
 
 def machine() -> str:
     """When and on what, in one paragraph."""
-    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES if find_spec(MODULES.get(name, name)))
     return (
         f"Measured on {datetime.now(UTC):%Y-%m-%d}, on a machine with {_cores()} of an {_processor()}, "
         f"Python {platform.python_version()}, one thread of torch. {versions}.\n"

@@ -4,8 +4,9 @@ import compileall
 from pathlib import Path
 
 import pytest
+import torch
 
-from benchmarks import finding, giving_back, long, loops, memory, rules
+from benchmarks import finding, giving_back, gpu, long, loops, memory, rules
 from benchmarks.measure import Spread, race
 from benchmarks.report import Row, Section, table, write
 
@@ -27,6 +28,14 @@ def test_giving_back_and_its_memory_are_measured() -> None:
     ratios = giving_back.ratios({}, layers=1, rounds=1)
     assert set(ratios) == {"clone and copy_", "lrwidget"}
     assert memory.peak_over_bytes("lrwidget", layers=1) > 0.5
+
+
+def test_what_is_measured_on_a_gpu_runs_on_a_cpu_as_well() -> None:
+    cpu = torch.device("cpu")
+    (row,) = gpu.throughput(lambda: gpu.small(cpu, batches=2), {}, steps=4, rounds=1)
+    assert row.value > 0
+    beside, on_the_cpu = gpu.giving_back(lambda: gpu.large(cpu, layers=1, width=16), rounds=1)
+    assert beside.value > 0 and on_the_cpu.value > 0
 
 
 def test_many_sweeps_leave_no_thread_file_or_comm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
