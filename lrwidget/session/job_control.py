@@ -117,7 +117,8 @@ class JobControl:
             raise InputError(f"Got a pause from inside the running {job.name}; {CANNOT_PAUSE}") from error
         state = self._screen.state
         with self._screen.lock:
-            if state.phase is not Phase.IDLE and not state.stopping:
+            # It may have ended since, and said so, or another may have begun.
+            if self.job is job and state.phase is not Phase.IDLE and not state.stopping:
                 self._screen.show(paused=True, message=f"The {job.name} is paused, and still has the model.")
 
     def resume(self) -> None:
@@ -136,8 +137,8 @@ class JobControl:
         if job is not None and job.running:
             job.stop(interrupted=interrupted)
             with self._screen.lock:
-                # It may have ended since, and said so.
-                state.stopping = state.phase is not Phase.IDLE
+                if self.job is job:  # and no other, begun since
+                    state.stopping = state.phase is not Phase.IDLE
 
     def let_go(self, forget: Callable[[], object]) -> None:
         """Forget the job, and whatever else there is to be forgotten, as soon as it has given the model back."""

@@ -437,6 +437,31 @@ def test_stop_ends_a_sweep_at_the_next_step_and_keeps_the_curve() -> None:
     assert not oracle.changes(before, print_of(loop))
 
 
+@pytest.mark.parametrize("ask", ["stop", "pause"])
+def test_what_is_asked_of_a_job_that_ends_meanwhile_is_not_shown_of_the_next_one(ask: str) -> None:
+    first, second = Pausing(at=3), Pausing(at=3)
+    losses = [first, second]
+    session = Session(a_loop(lambda output, target: losses[0](output, target)), launch=run_in_thread)
+    job = session.sweep(num_steps=50)
+    assert first.reached.wait(10)
+    asked = getattr(job, ask)
+
+    def ask_late(**options: Any) -> None:
+        asked(**options)
+        first.go.set()
+        job.resume()
+        over(job)
+        losses.pop(0)
+        session.sweep(num_steps=50)
+        assert second.reached.wait(10)
+
+    setattr(job, ask, ask_late)
+    getattr(session, ask)()
+    assert not session.state.stopping and not session.state.paused
+    second.go.set()
+    assert over(session.job).stop_reason is StopReason.FINISHED
+
+
 @pytest.mark.parametrize("start", [Session.sweep, Session.fine_tune])
 def test_a_job_that_is_stopped_before_its_first_step_has_no_points_and_no_trouble(
     start: Callable[[Session], Job[Any]],
