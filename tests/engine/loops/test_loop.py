@@ -306,7 +306,7 @@ def test_a_scheduler_in_the_users_own_step_is_found_and_given_back() -> None:
         {"accumulate": 2, "amp": "fp16", "clip_grad_norm": 0.1},
         {"clip_grad_norm": 0.1},
     ],
-    ids=str,
+    ids=" ".join,
 )
 def test_the_steps_options_leave_no_trace(options: dict[str, Any]) -> None:
     model = net()

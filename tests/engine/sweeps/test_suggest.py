@@ -111,7 +111,11 @@ def test_the_answer_does_not_depend_on_where_the_sweep_starts(start_lr):
 
 
 @pytest.mark.parametrize("name", [*RULES, "recommended"])
-@pytest.mark.parametrize("change", [lambda y: y - 10, lambda y: 1000 * y, lambda y: 1e-6 * y - 1e-6], ids=str)
+@pytest.mark.parametrize(
+    "change",
+    [lambda y: y - 10, lambda y: 1000 * y, lambda y: 1e-6 * y - 1e-6],
+    ids=["shifted", "scaled", "scaled and shifted"],
+)
 def test_shifted_or_scaled_losses_get_the_same_answers(name, change):
     lrs, losses = u_curve(sigma=0.05, seed=3)
     original, changed = advice_on(lrs, losses)[name], advice_on(lrs, change(losses))[name]
