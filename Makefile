@@ -29,8 +29,9 @@ else
 	$(BIN)/python scripts/execute_notebook.py $(NOTEBOOK) build/$(notdir $(NOTEBOOK))
 endif
 
+# Two at a time, file by file and in order: what a browser leaves in a process must come last there.
 test: chromium lint $(VENV)/.installed-kernel6 ## lint, types and every test
-	$(PYTEST) $(ARGS)
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.installed-test ## ruff and mypy
 	$(BIN)/ruff check
