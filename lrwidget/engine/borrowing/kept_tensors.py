@@ -9,7 +9,7 @@ from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from lrwidget.engine.borrowing.kept import restore_dict, same_entries
-from lrwidget.engine.borrowing.room import LockedRoom, Room, room_for
+from lrwidget.engine.borrowing.room import LockedRoom, Room, aligned, room_for
 
 AS_INTEGER = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Integers of as many bytes, to compare bits with."""
@@ -186,7 +186,7 @@ def copy_all(tensors: Iterable[KeptTensor], device: torch.device | None) -> None
     if device is None or device.type == "cpu":
         rooms["cpu"] = room_for(sum(sizes["cpu"]), len(sizes["cpu"]))
     if device is not None and device.type == "cpu" and sizes["cuda"]:
-        rooms["cuda"] = LockedRoom(sum(sizes["cuda"]))
+        rooms["cuda"] = LockedRoom(sum(map(aligned, sizes["cuda"])))
     for where, _, kept in alone:
         kept.copy_to(device, rooms.get(where.partition(":")[0]))
     for room in rooms.values():

@@ -21,6 +21,11 @@ LOCKED_BLOCK = 1 << 30
 """Bytes of page-locked memory asked for at a time: torch rounds up to a power of two."""
 
 
+def aligned(n_bytes: int) -> int:
+    """The next place behind so many bytes where a tensor may begin."""
+    return -(-n_bytes // ALIGNMENT) * ALIGNMENT
+
+
 class Room:
     """Memory on the CPU into which tensors are copied, one behind the other; it is freed with the last of the copies.
 
@@ -34,9 +39,11 @@ class Room:
 
     def copy(self, source: torch.Tensor) -> torch.Tensor:
         """A copy of a tensor without gaps, as `clone()` makes one; to be read after `wait`."""
-        start = -(-self._taken // ALIGNMENT) * ALIGNMENT
+        start = aligned(self._taken)
         end = start + source.numel() * source.element_size()
-        if type(source) is not torch.Tensor or source.is_quantized or end > len(self._bytes):
+        # What is to be conjugated or negated when it is read would be so before a copy under way has arrived.
+        plain = type(source) is torch.Tensor and not (source.is_quantized or source.is_conj() or source.is_neg())
+        if not plain or end > len(self._bytes):
             return source.to("cpu", copy=True)
         self._taken = end
         place = self._bytes[start:end].view(source.dtype).as_strided(source.shape, source.stride())
@@ -55,29 +62,34 @@ class LockedRoom(Room):
     """Room in page-locked memory, for copies of what is on CUDA devices; torch keeps it at hand for the next time.
 
     Args:
-        n_bytes: how much, taken block by block.
+        n_bytes: how much, each tensor's `aligned`; it is taken block by block.
     """
 
     def __init__(self, n_bytes: int) -> None:
-        self._block = min(n_bytes, LOCKED_BLOCK)
+        self._left = n_bytes
+        self._devices: set[torch.device] = set()
         super().__init__(0)
 
     def copy(self, source: torch.Tensor) -> torch.Tensor:
         """A copy on its way from a device; to be read after `wait`."""
         size = source.numel() * source.element_size()
-        if self._taken + ALIGNMENT + size > len(self._bytes):
+        if aligned(self._taken) + size > len(self._bytes):
             with suppress(RuntimeError):  # where no more pages can be locked, the rest finds its own place
-                self._bytes, self._taken = self._fresh(max(self._block, size)), 0
+                self._bytes, self._taken = self._fresh(max(size, min(self._left, LOCKED_BLOCK))), 0
+        self._left -= aligned(size)
+        self._devices.add(source.device)
         return super().copy(source)
 
     def wait(self) -> None:
-        """Until every device has done all that it was asked for."""
-        for device in range(torch.cuda.device_count()):
-            torch.cuda.synchronize(device)
+        """Until the devices that were copied from have done so; no other one is woken up."""
+        for device in self._devices:
+            if device.type == "cuda":
+                torch.cuda.current_stream(device).synchronize()
 
     @staticmethod
     def _fresh(n_bytes: int) -> torch.Tensor:
-        return torch.empty(n_bytes, dtype=torch.uint8, pin_memory=n_bytes > 0)
+        # The device is said, because the user may have set another one as the default.
+        return torch.empty(n_bytes, dtype=torch.uint8, device="cpu", pin_memory=n_bytes > 0)
 
 
 def room_for(n_bytes: int, n_tensors: int) -> Room | None:

@@ -18,11 +18,27 @@ class Mooring(NamedTuple):
 
     Attributes:
         numbers: what they are copied into, page-locked if they come from a CUDA device.
-        event: behind their copy on that device; None if they come from elsewhere.
+        device: where they come from.
+        event: behind their copy on that device; None if it is no CUDA device.
     """
 
     numbers: torch.Tensor
+    device: torch.device
     event: torch.cuda.Event | None
+
+
+class UnderWay(NamedTuple, Generic[T]):
+    """A step whose losses have set out.
+
+    Attributes:
+        step: what to hand out with them.
+        losses: kept as long as they may still be read from.
+        mooring: where they arrive.
+    """
+
+    step: T
+    losses: torch.Tensor
+    mooring: Mooring
 
 
 class LateLosses(Generic[T]):
@@ -33,11 +49,14 @@ class LateLosses(Generic[T]):
 
     Args:
         lag: steps that may be under way, 1 or more; with more of them the oldest is waited for.
+        in_step: never hand out earlier than that: processes that train together must stop at the same step, and a
+            loss may reach the one sooner than the other.
     """
 
-    def __init__(self, lag: int) -> None:
+    def __init__(self, lag: int, *, in_step: bool = False) -> None:
         self._lag = lag
-        self._under_way: deque[tuple[T, Mooring]] = deque()
+        self._in_step = in_step
+        self._under_way: deque[UnderWay[T]] = deque()
         self._free: list[Mooring] = []
 
     def send(self, step: T, losses: Sequence[torch.Tensor]) -> None:
@@ -47,13 +66,12 @@ class LateLosses(Generic[T]):
             step: what to hand out with them.
             losses: one number each, on any device.
         """
-        alone = len(losses) == 1  # then one kernel less is started
-        together = losses[0].detach() if alone else torch.stack([loss.detach().reshape(()) for loss in losses])
+        together = _together(losses)
         mooring = self._mooring_for(together)
         mooring.numbers.copy_(together, non_blocking=True)
         if mooring.event is not None:
-            mooring.event.record(torch.cuda.current_stream(together.device))
-        self._under_way.append((step, mooring))
+            mooring.event.record(torch.cuda.current_stream(mooring.device))
+        self._under_way.append(UnderWay(step, together, mooring))
 
     def arrived(self) -> Iterator[tuple[T, float]]:
         """Hand out what is there, and wait only for what is later than the lag."""
@@ -66,11 +84,11 @@ class LateLosses(Generic[T]):
             yield self._hand_out()
 
     def _is_there(self) -> bool:
-        event = self._under_way[0][1].event
-        return event is not None and bool(event.query())  # type: ignore[no-untyped-call]
+        event = self._under_way[0].mooring.event
+        return not self._in_step and event is not None and bool(event.query())  # type: ignore[no-untyped-call]
 
     def _hand_out(self) -> tuple[T, float]:
-        step, mooring = self._under_way.popleft()
+        step, _, mooring = self._under_way.popleft()
         if mooring.event is not None:
             mooring.event.synchronize()
         self._free.append(mooring)
@@ -81,14 +99,20 @@ class LateLosses(Generic[T]):
         if self._free:
             mooring = self._free.pop()
             numbers = mooring.numbers
-            if (numbers.shape, numbers.dtype, mooring.event is not None) == (
-                losses.shape,
-                losses.dtype,
-                losses.is_cuda,
-            ):
+            if (numbers.shape, numbers.dtype, mooring.device) == (losses.shape, losses.dtype, losses.device):
                 return mooring
-        numbers = torch.empty(losses.shape, dtype=losses.dtype, pin_memory=losses.is_cuda)
-        return Mooring(numbers, torch.cuda.Event() if losses.is_cuda else None)  # type: ignore[no-untyped-call]
+        # The device is said, because the user may have set another one as the default.
+        numbers = torch.empty(losses.shape, dtype=losses.dtype, device="cpu", pin_memory=losses.is_cuda)
+        return Mooring(numbers, losses.device, torch.cuda.Event() if losses.is_cuda else None)  # type: ignore[no-untyped-call]
+
+
+def _together(losses: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Losses as one tensor on their device, or on the CPU if they have none in common or are more than tensors."""
+    if any(type(loss) is not torch.Tensor for loss in losses) or len({loss.device for loss in losses}) > 1:
+        return torch.tensor([loss.item() for loss in losses], dtype=torch.float64, device="cpu")
+    if len(losses) == 1:  # one kernel less is started than by a stack
+        return losses[0].detach().resolve_neg()
+    return torch.stack([loss.detach().reshape(()) for loss in losses])
 
 
 def mean_of(losses: Sequence[float]) -> float:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
+from torch import distributed
 
 from lrwidget.engine.borrowing.claims import claimed
 from lrwidget.engine.borrowing.interrupts import expect_workers
@@ -294,7 +295,7 @@ class Sweep:
         What was taken beyond the end is dropped: its losses are not looked at, and what it did is given back with
         the rest. That goes for an exception as well, which weights that are not finite any more may well raise.
         """
-        late = LateLosses[tuple[int, float]](lag)
+        late = LateLosses[tuple[int, float]](lag, in_step=distributed.is_available() and distributed.is_initialized())
         ending = StopReason.FINISHED
         for step in range(self.config.num_steps):
             if should_stop():

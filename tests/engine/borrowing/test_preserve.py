@@ -15,8 +15,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, Subset
 
+from lrwidget.engine.borrowing import room as borrowing_room
 from lrwidget.engine.borrowing.preserve import preserved
-from lrwidget.engine.borrowing.room import LARGE, LockedRoom, room_for
+from lrwidget.engine.borrowing.room import LARGE, LockedRoom, aligned, room_for
 from lrwidget.engine.errors import GiveBackError, InputError, InputTypeError
 from tests.engine.oracle import changes, of_everything
 from tests.engine.zoo import FEATURES, Augmented, Wild, adam, classification, loader, net, train
@@ -142,11 +143,45 @@ def test_memory_that_the_system_does_not_have_is_not_taken() -> None:
 
 def test_room_whose_pages_cannot_be_locked_copies_all_the_same() -> None:
     room = LockedRoom(1 << 10)
-    tensors = [torch.arange(600.0).reshape(20, 30).T, torch.arange(5), torch.randn(3, 3, dtype=torch.complex64)]
+    numbers = torch.randn(3, 3, dtype=torch.complex64)
+    tensors = [torch.arange(600.0).reshape(20, 30).T, torch.arange(5), numbers, numbers.conj(), numbers.conj().imag]
     copies = [room.copy(tensor) for tensor in tensors]
     room.wait()
     for tensor, kept in zip(tensors, copies, strict=True):
         assert kept.data_ptr() != tensor.data_ptr() and torch.equal(kept, tensor)
+
+
+def test_no_more_pages_are_locked_than_the_copies_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    class Unlocked(LockedRoom):
+        @staticmethod
+        def _fresh(n_bytes: int) -> torch.Tensor:
+            asked.append(n_bytes)
+            return torch.empty(n_bytes, dtype=torch.uint8)
+
+    monkeypatch.setattr(borrowing_room, "LOCKED_BLOCK", 1 << 12)
+    tensors = [torch.randn(n) for n in (7, 500, 900, 3000, 11, 2000, 1)]
+    total = sum(aligned(tensor.nbytes) for tensor in tensors)
+    room = Unlocked(total)
+    copies = [room.copy(tensor) for tensor in tensors]
+    assert all(torch.equal(kept, tensor) for kept, tensor in zip(copies, tensors, strict=True))
+    assert sum(tensor.nbytes for tensor in tensors) <= sum(asked) <= total + 3 * (1 << 12)  # ends of blocks
+
+
+def test_tensors_that_fill_a_block_of_locked_pages_take_one() -> None:
+    asked: list[int] = []
+
+    class Unlocked(LockedRoom):
+        @staticmethod
+        def _fresh(n_bytes: int) -> torch.Tensor:
+            asked.append(n_bytes)
+            return torch.empty(n_bytes, dtype=torch.uint8)
+
+    room = Unlocked(4 * 1024)
+    for _ in range(4):
+        room.copy(torch.randn(256))
+    assert sum(asked) == 4 * 1024
 
 
 @pytest.mark.gpu

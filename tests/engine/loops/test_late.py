@@ -39,6 +39,25 @@ def test_losses_of_several_batches_and_types_take_turns(shape: tuple[int, ...]) 
     assert [loss for _, loss in out] == [1.0] * 3 + [3.0] * 3 + [8.0] * 3 + [1.0] * 3
 
 
+def test_losses_arrive_on_the_cpu_whatever_device_is_the_default() -> None:
+    late: LateLosses[int] = LateLosses(2)
+    with torch.device("meta"):
+        for step in range(4):
+            late.send(step, [torch.tensor(float(step), device="cpu")])
+    assert list(late.rest()) == [(step, float(step)) for step in range(4)]
+
+
+def test_a_loss_that_is_more_than_a_tensor_or_negated_when_read_is_its_number() -> None:
+    class Named(torch.Tensor):
+        pass
+
+    late: LateLosses[str] = LateLosses(2)
+    late.send("subclass", [torch.tensor(3.0).as_subclass(Named)])
+    late.send("negated", [torch.tensor(1 + 2j).conj().imag])
+    late.send("both", [torch.tensor(3.0).as_subclass(Named), torch.tensor(5.0)])
+    assert list(late.rest()) == [("subclass", 3.0), ("negated", -2.0), ("both", 4.0)]
+
+
 @pytest.mark.gpu
 def test_a_loss_on_a_gpu_is_the_one_that_was_sent_though_its_tensor_is_used_again() -> None:
     running = torch.zeros((), device="cuda")
