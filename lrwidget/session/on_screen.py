@@ -99,7 +99,7 @@ class SweepOnScreen:
         """The curve, its advice and how it ended."""
         said, advice = f"{result.note} {AS_BEFORE}", result.suggest()
         kept = self._keep(result, advice)
-        return {"curve": result, "sweep_message": said, "message": said, "advice": advice, **kept}
+        return {"curve": result, "sweep_message": said, "message": said, "failed": False, "advice": advice, **kept}
 
     def failed(self, error: BaseException) -> Changes:
         """The points before the error."""
@@ -160,7 +160,7 @@ class RunOnScreen:
     def ended(self, result: History) -> Changes:
         """All of it, and what it came to."""
         said = summary(result)
-        return {"history": result, "run_message": said, "message": said}
+        return {"history": result, "run_message": said, "message": said, "failed": False}
 
     def failed(self, error: BaseException) -> Changes:
         """The steps before the error."""

@@ -437,6 +437,20 @@ def test_stop_ends_a_sweep_at_the_next_step_and_keeps_the_curve() -> None:
     assert not oracle.changes(before, print_of(loop))
 
 
+@pytest.mark.parametrize("start", [Session.sweep, Session.fine_tune])
+def test_how_a_job_ends_is_no_error_though_something_was_refused_while_it_ran(
+    start: Callable[[Session], Job[Any]],
+) -> None:
+    loss = Pausing(at=3)
+    session = Session(a_loop(loss), launch=run_in_thread)
+    job = start(session)
+    assert loss.reached.wait(10)
+    session.state.failed = True  # as a widget shows what it was refused
+    loss.go.set()
+    over(job)
+    assert not session.state.failed
+
+
 @pytest.mark.parametrize("ask", ["stop", "pause"])
 def test_what_is_asked_of_a_job_that_ends_meanwhile_is_not_shown_of_the_next_one(ask: str) -> None:
     first, second = Pausing(at=3), Pausing(at=3)

@@ -2,6 +2,7 @@
 
 import html
 import math
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ STYLE = """<style>
 </style>"""
 RANGE_WIDTH = "115px"
 PLACE_WIDTH = "400px"
+AT_ONCE_S = 0.5
+"""Seconds between the refusal of a text and the press that brought it about: longer than both take to arrive."""
 
 
 class Toolbar(View):
@@ -41,6 +44,7 @@ class Toolbar(View):
         on_sweep: called with start LR, end LR, number of steps and mode when Sweep is pressed.
         on_stop: called when Stop is pressed.
         on_pause: called with True when Pause is pressed, with False when Resume is.
+        clock: seconds from any start; replaced in tests.
 
     Attributes:
         view: the widget to show.
@@ -57,8 +61,11 @@ class Toolbar(View):
         on_sweep: Callable[[float, float, int, str], object],
         on_stop: Callable[[], object],
         on_pause: Callable[[bool], object] = lambda pause: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._on_sweep, self._on_pause = on_sweep, on_pause
+        self._clock = clock
+        self._refused_at = -math.inf
         self._config: SweepConfig | None = None
         self._paused = False
         self._phase: object = None
@@ -145,10 +152,16 @@ class Toolbar(View):
         put(self.mode, value=config.mode)
 
     def _answered(self, change: Any) -> None:
+        if change["new"]:
+            self._refused_at = self._clock()
         put(self._note.layout, display=None if change["new"] else "none")
         put(self._progress.layout, display="none" if change["new"] else None)
 
     def _sweep(self, _button: Any) -> None:
+        # The second press of two, or one that took the focus from a field whose text was refused by that: it would
+        # sweep with what the field had before.
+        if self.sweep.disabled or self._clock() - self._refused_at < AT_ONCE_S:
+            return
         start, end, steps = self.start_lr.value, self.end_lr.value, self.steps.value
         if start is None or end is None or steps is None or self._config is None:
             return

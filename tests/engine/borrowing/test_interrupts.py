@@ -413,8 +413,14 @@ def test_ctrl_c_twice_in_quick_succession_gives_everything_back() -> None:
     before = of_everything(model, optimizer)
     for first in range(3, total, 131):
         for second in (1, 3, 10, 30, 90):
-            with pytest.raises(KeyboardInterrupt), pressing_at(frozenset({first, first + second}), []):
-                sweep_small(model, optimizer, batches)
+            counted: list[int] = []
+            try:
+                with pressing_at(frozenset({first, first + second}), counted):
+                    sweep_small(model, optimizer, batches)
+                # What has been cached since the moments were counted has made the sweep shorter.
+                assert counted[0] <= first, "a Ctrl-C was lost"
+            except KeyboardInterrupt:
+                pass
             assert not changes(before, of_everything(model, optimizer)), (first, second)
     sweep_small(model, optimizer, batches)
 

@@ -171,7 +171,7 @@ def test_fine_tune_can_be_pressed_only_when_nothing_runs(run: Run, phase: Phase)
     run.render(a_state(phase=phase))
     assert run.fine_tune.disabled == (phase is not Phase.IDLE)
     press(run.fine_tune)
-    assert run.told == ["fine-tune"]
+    assert run.told == (["fine-tune"] if phase is Phase.IDLE else [])
 
 
 def test_the_code_is_shown_escaped_and_taken_away_again(run: Run) -> None:

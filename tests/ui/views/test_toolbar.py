@@ -17,10 +17,18 @@ from tests.ui.states import a_state
 class Bar(Toolbar):
     def __init__(self) -> None:
         self.told: list[Any] = []
+        self.now = 0.0
+        self.hand_takes = 1.0  # seconds from one thing it does to the next
+
+        def clock() -> float:
+            self.now += self.hand_takes
+            return self.now
+
         super().__init__(
             on_sweep=lambda *range_: self.told.append(range_),
             on_stop=lambda: self.told.append("stop"),
             on_pause=lambda pause: self.told.append(pause),
+            clock=clock,
         )
 
 
@@ -44,6 +52,27 @@ def test_sweep_tells_the_range_on_the_screen(bar: Bar) -> None:
     type_into(bar.steps, "200")
     press(bar.sweep)
     assert bar.told == [(1e-6, 2.0, 50, "exp"), (3e-4, 2.0, 200, "exp")]
+
+
+@pytest.mark.parametrize("text", ["abc", "0", "1e9"])
+def test_a_press_that_takes_the_focus_from_a_refused_text_does_not_sweep_with_what_was_there_before(
+    bar: Bar, text: str
+) -> None:
+    bar.hand_takes = 0.01
+    type_into(bar.steps, text)
+    press(bar.sweep)
+    assert not bar.told
+    assert "Got" in texts_of(bar.view)
+    bar.hand_takes = 1.0
+    press(bar.sweep)
+    assert bar.told == [(1e-7, 10.0, 100, "exp")]
+
+
+def test_the_second_press_of_two_is_of_no_account(bar: Bar) -> None:
+    press(bar.sweep)
+    bar.render(a_state(phase=Phase.SWEEPING))
+    press(bar.sweep)
+    assert len(bar.told) == 1
 
 
 def test_the_exact_range_is_kept_behind_a_short_text(bar: Bar) -> None:
