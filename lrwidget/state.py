@@ -104,6 +104,7 @@ class LRState(HasTraits):
     stopping = Bool(False, help="Stop was asked for and the job has not reached a step boundary yet.")
     config = Instance(SweepConfig, help="What the Sweep button will do: range, steps, mode.")
     paused = Bool(False, help="The job waits between two steps, and keeps the model.")
+    validating = Bool(False, help="The run validates, and takes no step meanwhile.")
     curve = Instance(LossCurve, allow_none=True, help="The sweep's points so far, or those of the chosen sweep.")
     advice = Instance(Advice, allow_none=True, help="Every rule's answer for a finished curve.")
     sweeps = Tuple(help="Every `KeptSweep`, oldest first; one that runs is not among them yet.")

@@ -23,6 +23,9 @@ first (w.stop(), or the Stop button)."""
 BUSY_ELSEWHERE = """Got a request for a {wanted} while another widget's {running} is under way; expected one at a time,
 because they share the random generators and maybe the model. Wait for that one, or stop it first."""
 
+AT_REST = {"stopping": False, "paused": False, "validating": False}
+"""What the state shows of a job that nothing has been asked of, and that takes steps if it runs."""
+
 log = logging.getLogger(__name__)
 
 turn = Turn()
@@ -60,7 +63,7 @@ class JobControl:
         before = {name: getattr(self._screen.state, name) for name in shown if name != "phase"}
         try:
             self.job = job
-            self._screen.show(**shown, stopping=False, paused=False)
+            self._screen.show(**shown, **AT_REST)
             self._launch(job)
         except BaseException as error:
             if job.abandon(error):
@@ -79,7 +82,7 @@ class JobControl:
         job.told_at = time.monotonic()
         with self._screen.lock:
             try:
-                self._screen.show(**{**changes, "progress": None, "stopping": False, "paused": False})
+                self._screen.show(**{**changes, **AT_REST, "progress": None})
                 settle()
             except Exception:
                 log.exception(WATCHER_FAILED)

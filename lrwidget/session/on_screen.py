@@ -143,17 +143,34 @@ class RunOnScreen:
         """Train."""
         run = self._run
         pace = Pace(run.plan.total_steps, clock, job)
+        last: RunPoint | None = None
+
+        def seen() -> Changes:
+            if last is None:  # a run that goes on validates before its first step
+                return {}
+            history = run.history()
+            smoothed = float(history.smoothed[-1])
+            return {"history": history, "progress": pace.progress(last.step + 1, smoothed, max(last.lrs))}
 
         def show_point(point: RunPoint) -> None:
+            nonlocal last
+            last = point
             if pace.due():
-                history = run.history()
-                smoothed = float(history.smoothed[-1])
-                show(history=history, progress=pace.progress(point.step + 1, smoothed, max(point.lrs)))
+                show(**seen())
                 pace.shown()
             self._on_step(point)
 
+        def show_validation() -> None:
+            # All steps until now, at once: it may take long, and no step comes that would show them.
+            show(**seen(), validating=True)
+
+        def show_epoch(epoch: EpochPoint) -> None:
+            if epoch.valid_loss is not None:
+                show(validating=False)
+            self._on_epoch(epoch)
+
         try:
-            return run.run(job.should_stop, show_point, self._on_epoch)
+            return run.run(job.should_stop, show_point, show_epoch, show_validation)
         except KeyboardInterrupt:
             return run.history()
 

@@ -451,6 +451,27 @@ def test_how_a_job_ends_is_no_error_though_something_was_refused_while_it_ran(
     assert not session.state.failed
 
 
+def test_while_a_run_validates_all_of_its_steps_are_shown_and_that_it_does() -> None:
+    validates, go = threading.Event(), threading.Event()
+
+    def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        if not output.requires_grad:
+            validates.set()
+            assert go.wait(10)
+        return F.cross_entropy(output, target)
+
+    loop = a_loop(loss, train_dl=loader(64, 16), valid_dl=loader(16, 16))
+    session = Session(loop, launch=run_in_thread, clock=lambda: 0.0)  # nothing is ever due
+    session.set_options(RunOptions(epochs=2))
+    job = session.fine_tune()
+    assert validates.wait(10)
+    state = session.state
+    assert state.validating and len(state.history) == 4 and state.progress.step == 4
+    go.set()
+    over(job)
+    assert not state.validating and len(state.history.epochs) == 2
+
+
 @pytest.mark.parametrize("ask", ["stop", "pause"])
 def test_what_is_asked_of_a_job_that_ends_meanwhile_is_not_shown_of_the_next_one(ask: str) -> None:
     first, second = Pausing(at=3), Pausing(at=3)

@@ -140,14 +140,22 @@ class Run:
         should_stop: Callable[[], bool] = lambda: False,
         on_point: Callable[[RunPoint], object] = lambda point: None,
         on_epoch: Callable[[EpochPoint], object] = lambda epoch: None,
+        on_validation: Callable[[], object] = lambda: None,
     ) -> History:
         """Train to the end of the plan, or until `should_stop`, which is asked before every step.
+
+        Args:
+            should_stop: asked before every step.
+            on_point: called after every step.
+            on_epoch: called after every epoch, when it has been validated.
+            on_validation: called before every validation, in which no step is taken.
 
         Raises:
             BusyError: another sweep or run has the model.
             Exception: whatever the user's own code raised; `history()` still returns what was done before.
         """
         self._ending.reason = None
+        self._on_validation = on_validation
         started = time.perf_counter() - self._log.seconds
         loop = self._loop
         users_own = [loop.model, loop.loss_fn, loop.loss_step, loop.train_step, loop.also]
@@ -272,6 +280,7 @@ class Run:
         valid_loss: float | None = None
         metrics: dict[str, float] = {}
         if self._loop.valid_dl is not None:
+            self._on_validation()
             valid_loss, metrics = validate(self._loop, self._loop.valid_dl)
         epoch = self._log.end_epoch(valid_loss, metrics)
         if valid_loss is not None or not self._ending.broke_down:

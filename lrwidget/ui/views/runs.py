@@ -51,7 +51,7 @@ class RunChart(View):
         watches: traits of the state that `render` reads.
     """
 
-    watches = ("history", "run_message", "phase")
+    watches = ("history", "run_message", "phase", "validating")
 
     def __init__(self, *, on_restore: Callable[[], object] = lambda: None) -> None:
         self._history: History | None = None

@@ -52,7 +52,7 @@ class Toolbar(View):
         refresh_s: seconds between two redraws while a job streams.
     """
 
-    watches = ("title", "config", "phase", "stopping", "paused", "progress")
+    watches = ("title", "config", "phase", "stopping", "paused", "validating", "progress")
     refresh_s = CALM_S
 
     def __init__(
@@ -139,7 +139,8 @@ class Toolbar(View):
 
     def stream(self, state: "LRState") -> None:
         """Show the progress."""
-        put(self._progress, value=progress_line(state.progress, state.paused) if state.progress else "")
+        waits = "validating" if state.validating else "paused" if state.paused else ""
+        put(self._progress, value=progress_line(state.progress, waits) if state.progress else "")
 
     def close(self) -> None:
         """Let go of the browser's copies and of the callbacks."""
@@ -179,15 +180,15 @@ class Toolbar(View):
         self._on_sweep(start, end, steps, self.mode.value)
 
 
-def progress_line(progress: "Progress", paused: bool) -> str:
-    """How far a job is, how fast it goes and what it sees, over a bar."""
+def progress_line(progress: "Progress", waits: str) -> str:
+    """How far a job is, how fast it goes and what it sees, over a bar; and why it takes no step just now, if so."""
     parts = [f"{progress.step}/{progress.total}", f"loss {format_loss(progress.loss)}"]
     if math.isfinite(progress.lr):
         parts.append(f"lr {format_lr(progress.lr)}")
     if progress.steps_per_second is not None:
         parts.append(format_pace(progress.steps_per_second))
-    if paused:
-        parts.append("paused")
+    if waits:
+        parts.append(waits)
     elif progress.seconds_left is not None:
         parts.append(f"{format_seconds(progress.seconds_left)} left")
     total = max(1, progress.total)

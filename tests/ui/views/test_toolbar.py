@@ -141,6 +141,12 @@ def test_progress_says_paused_where_the_time_left_stood(bar: Bar) -> None:
     assert "paused" in texts_of(bar.view) and "left" not in texts_of(bar.view)
 
 
+def test_progress_says_that_a_run_validates_where_the_time_left_stood(bar: Bar) -> None:
+    progress = Progress(step=22, total=110, loss=0.5, lr=1e-3, steps_per_second=34.0, seconds_left=3.0)
+    bar.render(a_state(phase=Phase.TRAINING, progress=progress, validating=True))
+    assert "validating" in texts_of(bar.view) and "left" not in texts_of(bar.view)
+
+
 def test_what_progress_does_not_know_yet_it_does_not_tell(bar: Bar) -> None:
     bar.render(a_state(phase=Phase.SWEEPING, progress=Progress(step=0, total=100)))
     said = texts_of(bar.view)
