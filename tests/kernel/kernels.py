@@ -235,6 +235,17 @@ class Kernel:
         """What the browser sends when a user changes a widget's value."""
         return self.send_comm(model_id, {"method": "update", "state": traits, "buffer_paths": []}, subshell=subshell)
 
+    def wait_handled(self, message_id: str) -> None:
+        """Wait until the kernel is idle again after a comm message: an interrupt before that would break into it."""
+        self.wait_for(
+            lambda: any(
+                message["parent_header"].get("msg_id") == message_id
+                and message["content"].get("execution_state") == "idle"
+                for message in self.iopub
+            ),
+            what="the kernel to be idle after a message",
+        )
+
     def click(self, model_id: str, *, subshell: str | None = None) -> str:
         """What the browser sends when a user clicks an ipywidgets Button."""
         return self.send_custom(model_id, {"event": "click"}, subshell=subshell)
