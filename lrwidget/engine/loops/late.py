@@ -13,7 +13,7 @@ LAG = 4
 T = TypeVar("T")
 
 
-class Mooring(NamedTuple):
+class Slot(NamedTuple):
     """Where the losses of a step arrive; used again when they have been read.
 
     Attributes:
@@ -33,12 +33,12 @@ class UnderWay(NamedTuple, Generic[T]):
     Attributes:
         step: what to hand out with them.
         losses: kept as long as they may still be read from.
-        mooring: where they arrive.
+        slot: where they arrive.
     """
 
     step: T
     losses: torch.Tensor
-    mooring: Mooring
+    slot: Slot
 
 
 class LateLosses(Generic[T]):
@@ -57,7 +57,7 @@ class LateLosses(Generic[T]):
         self._lag = lag
         self._in_step = in_step
         self._under_way: deque[UnderWay[T]] = deque()
-        self._free: list[Mooring] = []
+        self._free: list[Slot] = []
 
     def send(self, step: T, losses: Sequence[torch.Tensor]) -> None:
         """Let the losses of one step, those of its batches, set out.
@@ -67,11 +67,11 @@ class LateLosses(Generic[T]):
             losses: one number each, on any device.
         """
         together = _together(losses)
-        mooring = self._mooring_for(together)
-        mooring.numbers.copy_(together, non_blocking=True)
-        if mooring.event is not None:
-            mooring.event.record(torch.cuda.current_stream(mooring.device))
-        self._under_way.append(UnderWay(step, together, mooring))
+        slot = self._slot_for(together)
+        slot.numbers.copy_(together, non_blocking=True)
+        if slot.event is not None:
+            slot.event.record(torch.cuda.current_stream(slot.device))
+        self._under_way.append(UnderWay(step, together, slot))
 
     def arrived(self) -> Iterator[tuple[T, float]]:
         """Hand out what is there, and wait only for what is later than the lag."""
@@ -84,26 +84,26 @@ class LateLosses(Generic[T]):
             yield self._hand_out()
 
     def _is_there(self) -> bool:
-        event = self._under_way[0].mooring.event
+        event = self._under_way[0].slot.event
         return not self._in_step and event is not None and bool(event.query())  # type: ignore[no-untyped-call]
 
     def _hand_out(self) -> tuple[T, float]:
-        step, _, mooring = self._under_way.popleft()
-        if mooring.event is not None:
-            mooring.event.synchronize()
-        self._free.append(mooring)
-        return step, mean_of(mooring.numbers.reshape(-1).tolist())
+        step, _, slot = self._under_way.popleft()
+        if slot.event is not None:
+            slot.event.synchronize()
+        self._free.append(slot)
+        return step, mean_of(slot.numbers.reshape(-1).tolist())
 
-    def _mooring_for(self, losses: torch.Tensor) -> Mooring:
+    def _slot_for(self, losses: torch.Tensor) -> Slot:
         """One that is free; a new one if there is none, or if the losses are of another kind now."""
         if self._free:
-            mooring = self._free.pop()
-            numbers = mooring.numbers
-            if (numbers.shape, numbers.dtype, mooring.device) == (losses.shape, losses.dtype, losses.device):
-                return mooring
+            slot = self._free.pop()
+            numbers = slot.numbers
+            if (numbers.shape, numbers.dtype, slot.device) == (losses.shape, losses.dtype, losses.device):
+                return slot
         # The device is said, because the user may have set another one as the default.
         numbers = torch.empty(losses.shape, dtype=losses.dtype, device="cpu", pin_memory=losses.is_cuda)
-        return Mooring(numbers, losses.device, torch.cuda.Event() if losses.is_cuda else None)  # type: ignore[no-untyped-call]
+        return Slot(numbers, losses.device, torch.cuda.Event() if losses.is_cuda else None)  # type: ignore[no-untyped-call]
 
 
 def _together(losses: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -151,34 +151,31 @@ def test_room_whose_pages_cannot_be_locked_copies_all_the_same() -> None:
         assert kept.data_ptr() != tensor.data_ptr() and torch.equal(kept, tensor)
 
 
-def test_no_more_pages_are_locked_than_the_copies_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How much memory locked rooms ask for, block by block; it is given to them without a lock."""
+    sizes: list[int] = []
 
-    class Unlocked(LockedRoom):
-        @staticmethod
-        def _fresh(n_bytes: int) -> torch.Tensor:
-            asked.append(n_bytes)
-            return torch.empty(n_bytes, dtype=torch.uint8)
+    def fresh(n_bytes: int) -> torch.Tensor:
+        sizes.append(n_bytes)
+        return torch.empty(n_bytes, dtype=torch.uint8)
 
+    monkeypatch.setattr(LockedRoom, "_fresh", staticmethod(fresh))
+    return sizes
+
+
+def test_no_more_pages_are_locked_than_the_copies_take(asked: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(borrowing_room, "LOCKED_BLOCK", 1 << 12)
     tensors = [torch.randn(n) for n in (7, 500, 900, 3000, 11, 2000, 1)]
     total = sum(aligned(tensor.nbytes) for tensor in tensors)
-    room = Unlocked(total)
+    room = LockedRoom(total)
     copies = [room.copy(tensor) for tensor in tensors]
     assert all(torch.equal(kept, tensor) for kept, tensor in zip(copies, tensors, strict=True))
     assert sum(tensor.nbytes for tensor in tensors) <= sum(asked) <= total + 3 * (1 << 12)  # ends of blocks
 
 
-def test_tensors_that_fill_a_block_of_locked_pages_take_one() -> None:
-    asked: list[int] = []
-
-    class Unlocked(LockedRoom):
-        @staticmethod
-        def _fresh(n_bytes: int) -> torch.Tensor:
-            asked.append(n_bytes)
-            return torch.empty(n_bytes, dtype=torch.uint8)
-
-    room = Unlocked(4 * 1024)
+def test_tensors_that_fill_a_block_of_locked_pages_take_one(asked: list[int]) -> None:
+    room = LockedRoom(4 * 1024)
     for _ in range(4):
         room.copy(torch.randn(256))
     assert sum(asked) == 4 * 1024
