@@ -113,7 +113,7 @@ class LRState(HasTraits):
     together = Bool(False, help="A dragged marker takes all others along, at their ratios.")
     frozen = Tuple(help="One bool per group: it does not train in a run. Empty when none is frozen.")
     can_undo = Bool(False, help="There is a pick before this one.")
-    can_redo = Bool(False, help="A pick was undone and none was made since.")
+    can_redo = Bool(False, help="A pick was undone and none was chosen since.")
     options = Instance(RunOptions, help="How the pick becomes a plan.")
     plan = Instance(Plan, allow_none=True, help="The pick resolved: exactly what a run would do now.")
     progress = Instance(Progress, allow_none=True, help="How far the running job is; None when none runs.")

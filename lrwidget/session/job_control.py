@@ -82,14 +82,14 @@ class JobControl:
         job.told_at = time.monotonic()
         with self._screen.lock:
             try:
-                self._screen.show(**{**changes, **AT_REST, "progress": None})
+                self._screen.show(**{**changes, "progress": None})
                 settle()
             except Exception:
                 log.exception(WATCHER_FAILED)
             finally:
                 # In any case: what says for ever that it is busy cannot be used again.
                 turn.give_back(job)
-                self._screen.show(phase=Phase.IDLE)
+                self._screen.show(phase=Phase.IDLE, **AT_REST)
 
     def between_jobs(self, name: str, work: Callable[[], T]) -> T:
         """Do something short with the model, here and now, in a turn of its own.
@@ -140,8 +140,8 @@ class JobControl:
         if job is not None and job.running:
             job.stop(interrupted=interrupted)
             with self._screen.lock:
-                if self.job is job:  # and no other, begun since
-                    state.stopping = state.phase is not Phase.IDLE
+                if self.job is job and state.phase is not Phase.IDLE:  # and no other, begun since
+                    self._screen.show(stopping=True, message=f"The {job.name} ends after the current step.")
 
     def let_go(self, forget: Callable[[], object]) -> None:
         """Forget the job, and whatever else there is to be forgotten, as soon as it has given the model back."""

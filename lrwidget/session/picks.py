@@ -49,15 +49,20 @@ class Picks:
 
     @property
     def can_redo(self) -> bool:
-        """Whether a pick was undone and none was made since."""
+        """Whether a pick was undone and none was chosen since."""
         return bool(self._after)
 
     def put(self, picked: Picked, *, dragging: bool = False) -> None:
-        """Take a pick; those of one drag, and where it ends, are one step."""
+        """Take a pick; those of one drag, and where it ends, are one step.
+
+        What nobody chose, as a recommendation that comes with the end of a sweep, leaves what was undone to be redone.
+        """
         if self._drag_from is None:
             self._before = [*self._before, self.now][-DEPTH:]
         self._drag_from = (self._drag_from or self.now) if dragging else None
-        self.now, self._after = picked, []
+        self.now = picked
+        if picked.chosen:
+            self._after = []
 
     def moved(self, index: int, lr: float, *, together: bool) -> Picked:
         """The pick with one group's LR set, counted from where a drag began, if one is under way.

@@ -14,15 +14,17 @@ from tests.ui.states import a_state
 
 
 class Waiting:
-    """Work that takes steps until it is stopped."""
+    """Work that takes steps until it is stopped, and then as long as its last step takes."""
 
     def __init__(self) -> None:
-        self.begun = threading.Event()
+        self.begun, self.last_step = threading.Event(), threading.Event()
+        self.last_step.set()
 
     def __call__(self, job: Job[Any]) -> str:
         self.begun.set()
         while not job.should_stop():
             pass
+        assert self.last_step.wait(10)
         return "done"
 
 
@@ -53,12 +55,18 @@ def started(control: JobControl, waiting: Waiting) -> Job[str]:
 
 def test_a_job_is_shown_from_its_start_to_its_end() -> None:
     control, screen = a_control()
-    job = started(control, Waiting())
+    waiting = Waiting()
+    waiting.last_step.clear()
+    job = started(control, waiting)
     assert control.job is job and (screen.state.phase, screen.state.message) == (Phase.TRAINING, "Training.")
     control.stop()
-    assert screen.state.stopping
+    assert screen.state.stopping and screen.state.message == "The run ends after the current step."
+    seen: list[tuple[Phase, bool]] = []
+    screen.state.observe(lambda _: seen.append((screen.state.phase, screen.state.stopping)), ["phase", "stopping"])
+    waiting.last_step.set()
     assert job.wait(10) == "done" and job.told_at is not None
     assert (screen.state.phase, screen.state.message, screen.state.stopping) == (Phase.IDLE, "over", False)
+    assert (Phase.TRAINING, False) not in seen  # or Stop could be pressed once more
 
 
 def test_while_one_runs_the_next_is_refused_and_so_is_one_of_somebody_else() -> None:

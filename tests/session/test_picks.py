@@ -29,6 +29,17 @@ def test_a_new_pick_ends_what_could_be_redone() -> None:
     assert picks.undo() and picks.now.lrs == (1.0,)
 
 
+def test_what_comes_by_itself_leaves_what_could_be_redone() -> None:
+    picks = Picks((1.0,))
+    put(picks, 2.0)
+    picks.undo()
+    picks.put(picks.scaled(3.0, chosen=False))  # as when a sweep ends
+    assert picks.now.lrs == (3.0,)
+    assert picks.redo() and picks.now.lrs == (2.0,)
+    assert picks.undo() and picks.now.lrs == (3.0,)
+    assert picks.undo() and picks.now.lrs == (1.0,)
+
+
 def test_a_drag_is_one_step() -> None:
     picks = Picks((1.0,))
     put(picks, 2.0)

@@ -44,6 +44,8 @@ MARGIN = {"top": 8, "bottom": 42, "left": 58, "right": 24}
 """Around the plot, in px."""
 DECADES = 8.0
 """Of a usual axis, whatever this one has."""
+ROOM = 0.02
+"""Beyond either end of the axis, as a share of it: half a handle."""
 TICKS = 9
 """Powers of ten on the LR axis, at most: what a narrow chart has room for."""
 HINT = "Press Sweep: the loss appears here"
@@ -116,7 +118,7 @@ class LossChart(View):
             default_size=13,
             font_weight="normal",
         )
-        self._drag = Drag(on_drag, on_drop, self._second_click, refresh_s, clock)
+        self._drag = Drag(on_drag, on_drop, self._second_click, self._on_axis, refresh_s, clock)
         self._markers = self._markers_of([])
         self._fitted = self._fitted_loss = (0.0, 0.0)
         self._settling = SettlingRange()
@@ -201,7 +203,7 @@ class LossChart(View):
     def _clicked(self, lr: float) -> None:
         if not self._second_click(lr):
             self._picked = True
-            self._on_pick_max(lr)
+            self._on_pick_max(self._on_axis(lr))
 
     def _second_click(self, lr: float) -> bool:
         """Reset if a click is the second at its place: by pixels if the axis has moved between, by LR if not yet."""
@@ -221,8 +223,14 @@ class LossChart(View):
         low, high = min((low, *state.lrs, *self._kept.ends)), max((high, *state.lrs, *self._kept.ends))
         if (low, high) != self._fitted:
             self._fitted = (low, high)
-            put_axis(self._x_axis, powers_between(low, high, TICKS), tick_text, min=low, max=high)
-            self._ground.fit(low, high)
+            room = (high / low) ** ROOM
+            put_axis(self._x_axis, powers_between(low, high, TICKS), tick_text, min=low / room, max=high * room)
+            self._ground.fit(low / room, high * room)
+
+    def _on_axis(self, lr: float) -> float:
+        """The LR of a place: a pointer may leave the chart, a marker may not leave what the axis is of."""
+        low, high = self._fitted
+        return min(max(lr, low), high)
 
     def _fit_loss(self, live: bool, points: int) -> None:
         """Fit the loss axis around the curves, between the rows of handles below and of suggestions above.

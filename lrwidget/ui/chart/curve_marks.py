@@ -214,7 +214,7 @@ class KeptMarks:
     ) -> Place | None:
         """Where a name stands over a line, between two heights in px: the nearest to its end that is free.
 
-        None when nothing of the line is seen there.
+        None when nothing of the line is seen there, or nothing is free: the list of sweeps has every name.
         """
         x, y = self._scales["x"], self._scales["y"]
         right_K = WIDTH * np.log(line.lrs / x.min) / math.log(x.max / x.min)
@@ -226,7 +226,9 @@ class KeptMarks:
         tries = seen[np.linspace(len(seen) - 1, 0, min(TRIES, len(seen))).astype(int)].tolist()
         boxes = [(max(width, float(right_K[k])), float(top_K[k])) for k in tries]
         free = (n for n, box in enumerate(boxes) if not any(_meet(*box, width, *other) for other in taken))
-        best = next(free, 0)
+        best = next(free, None)
+        if best is None:
+            return None
         taken.append((*boxes[best], width))
         return Place(float(line.lrs[tries[best]]), float(line.losses[tries[best]]))
 

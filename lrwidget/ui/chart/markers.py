@@ -121,6 +121,7 @@ class Drag:
         on_drag: called with a group's index and LR while its marker is dragged, at most every `refresh_s`.
         on_drop: called with a group's index and LR when its marker is let go.
         on_click: called with the LR of a marker that is clicked and not moved.
+        on_axis: called with the LR where a pointer is, gives the one that a marker there has.
         refresh_s: shortest time between two calls of `on_drag`, in seconds.
         clock: seconds from any start.
     """
@@ -128,6 +129,7 @@ class Drag:
     on_drag: Callable[[int, float], object]
     on_drop: Callable[[int, float], object]
     on_click: Callable[[float], object]
+    on_axis: Callable[[float], float]
     refresh_s: float
     clock: Callable[[], float]
 
@@ -330,11 +332,7 @@ class Marker:
         self._drag.on_drag(self._index, lr)
 
     def _lr_of(self, message: dict[str, Any]) -> float:
-        return self._on_axis(message["point"]["x"])
-
-    def _on_axis(self, lr: float) -> float:
-        """A pointer may leave the chart; the LR may not leave the axis."""
-        return float(min(max(lr, self._scale.min), self._scale.max))
+        return self._drag.on_axis(float(message["point"]["x"]))
 
     def _put_right(self, _change: object = None) -> None:
         """Follow a hand that has stopped; correct a place that comes late and is no longer, or never was, the state's.
@@ -342,7 +340,7 @@ class Marker:
         The browser sends the place of the handle besides telling of each move, less often, and always the last one.
         """
         if self.held and self._moved:
-            lr = self._on_axis(float(self.handle.x[0]))
+            lr = self._drag.on_axis(float(self.handle.x[0]))
             if lr != self._last:
                 self._tell(lr)
         elif not self.held and math.isfinite(self._lr):

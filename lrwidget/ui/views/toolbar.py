@@ -26,6 +26,7 @@ MODE = "How learning rates grow: log, by equal ratios, gives every decade as man
 MODES = (("log", "exp"), ("linear", "linear"))
 """What is read, and what the sweep calls it."""
 PAUSE, RESUME = "Wait after the current step; the model stays with the job", "Go on from where it waits"
+STOP = "End after the current step: a sweep gives the model back, a run validates what it has"
 STYLE = """<style>
 .lrw-place .widget-html-content [role=alert] {
   display: block !important; margin: 0 !important; font-size: 12px; line-height: 14px !important;
@@ -75,7 +76,7 @@ class Toolbar(View):
             "Sweep", "play", "Measure the loss over a range of learning rates; nothing is changed", "primary"
         )
         self.pause = button("Pause", "pause", PAUSE, "")
-        self.stop = button("Stop", "stop", "End the sweep or the run after the current step", "")
+        self.stop = button("Stop", "stop", STOP, "")
         self.sweep.layout.min_width = self.stop.layout.min_width = "80px"
         # What is entered stays in the field until Sweep is pressed.
         self.start_lr = LRField(
@@ -126,15 +127,29 @@ class Toolbar(View):
             self._phase = state.phase
             put(self._note, value="")  # progress has its place again
         idle, self._paused = state.phase == "idle", state.paused
-        put(self.sweep, disabled=not idle)
-        put(
-            self.pause,
-            disabled=idle or state.stopping,
-            description="Resume" if state.paused else "Pause",
-            icon="play" if state.paused else "pause",
-            tooltip=RESUME if state.paused else PAUSE,
-        )
-        put(self.stop, disabled=idle or state.stopping, description="Stopping …" if state.stopping else "Stop")
+        buttons: list[tuple[ipywidgets.Button, dict[str, Any]]] = [
+            (self.sweep, {"disabled": not idle}),
+            (
+                self.pause,
+                {
+                    "disabled": idle or state.stopping,
+                    "description": "Resume" if state.paused else "Pause",
+                    "icon": "play" if state.paused else "pause",
+                    "tooltip": RESUME if state.paused else PAUSE,
+                },
+            ),
+            (
+                self.stop,
+                {
+                    "disabled": idle or state.stopping,
+                    "description": "Stopping …" if state.stopping else "Stop",
+                },
+            ),
+        ]
+        # Each travels by itself. Those that can be pressed go first: the focus then leaves the pressed one, which is
+        # disabled, for a row that is as it will be.
+        for pressed, traits in sorted(buttons, key=lambda each: bool(each[1]["disabled"])):
+            put(pressed, **traits)
         self.stream(state)
 
     def stream(self, state: "LRState") -> None:

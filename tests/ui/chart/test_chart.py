@@ -244,11 +244,19 @@ def test_markers_change_with_the_groups_and_old_ones_are_closed(screen: Listener
     assert all(handle.comm is None for handle in gone)
 
 
-def test_the_axis_holds_the_range_of_the_sweep_and_every_marker(screen: Listener) -> None:
-    scale = screen.chart.figure.axes[0].scale
-    assert (scale.min, scale.max) == (1e-7, 10.0)
+def test_the_axis_holds_the_range_of_the_sweep_and_every_marker_with_room_for_half_a_handle(screen: Listener) -> None:
+    assert shares(screen, 1e-7, 10.0) == (pytest.approx(0.02, abs=0.002), pytest.approx(0.98, abs=0.002))
     screen.chart.render(a_state(lrs=(1e-9, 1e-3, 50.0)))
-    assert (scale.min, scale.max) == (1e-9, 50.0)
+    left, right = shares(screen, 1e-9, 50.0)
+    assert (left, right) == (pytest.approx(0.02, abs=0.002), pytest.approx(0.98, abs=0.002))
+    half = 0.577 * 1.86 * screen.handles[0].default_size ** 0.5 / 2  # px; as wide as bqplot draws a diamond
+    assert 450 * left > half
+
+
+def shares(screen: Listener, *lrs: float) -> tuple[float, ...]:
+    """How far from the left each LR is on the axis, 0 ... 1."""
+    scale = screen.chart.figure.axes[0].scale
+    return tuple(np.log(lr / scale.min) / np.log(scale.max / scale.min) for lr in lrs)
 
 
 def test_labels_of_ticks_are_there_before_their_ticks(screen: Listener) -> None:
@@ -476,8 +484,8 @@ def test_the_axes_hold_the_other_sweeps_as_well(screen: Listener) -> None:
     low = replace(kept("low")[0], curve=LossCurve(lrs, np.linspace(1.5, 0.5, 50)))
     sweeps = (*kept("a"), low)
     show(screen, sweeps, chosen=0)
-    lr_scale, loss_scale = (axis.scale for axis in screen.chart.figure.axes)
-    assert lr_scale.min == 1e-9
+    assert 0 < shares(screen, 1e-9)[0] < 0.03
+    loss_scale = screen.chart.figure.axes[1].scale
     assert loss_scale.min < low.curve.smoothed.min()
 
 
@@ -506,6 +514,13 @@ def test_names_of_sweeps_that_end_alike_do_not_cover_each_other(screen: Listener
     assert len(x) == 3
     for one, other in combinations(range(3), 2):
         assert abs(x[one] - x[other]) > 6 * len("one") or abs(y[one] - y[other]) > 12
+
+
+def test_a_name_that_would_cover_another_is_left_to_the_list_of_sweeps(screen: Listener) -> None:
+    whole = kept("a")[0]
+    short = [replace(whole, name=f"stopped at once, {n}", curve=LossCurve([1e-7, 1.1e-7], [1.0, 1.0])) for n in "123"]
+    show(screen, (whole, *short), chosen=0)
+    assert len(screen.others) == 3 and list(screen.names.text) == ["stopped at once, 1"]
 
 
 def test_no_name_of_a_sweep_lies_among_the_handles(screen: Listener) -> None:
@@ -644,8 +659,9 @@ def test_what_is_held_stays_and_the_rest_follows_the_state(screen: Listener) -> 
 
 def test_the_lr_axis_does_not_move_under_the_pointer(screen: Listener) -> None:
     screen.drag(0, 2e-5)
+    before = shares(screen, 1e-7, 10.0)
     screen.chart.render(a_state(lrs=(1e-9, 1e-3, 50.0)))
-    assert screen.chart.figure.axes[0].scale.max == 10.0
+    assert shares(screen, 1e-7, 10.0) == before
 
 
 def test_a_handle_let_go_stands_where_the_state_says(screen: Listener) -> None:
@@ -685,10 +701,13 @@ def test_a_click_anywhere_picks_the_lr_that_is_there(screen: Listener, curve: Lo
     assert (ground.column[0], ground.column[-1]) == pytest.approx((lr_axis.min, lr_axis.max))
     assert (ground.row[0], ground.row[-1]) == (0, 1)
     assert (ground.scales["row"].min, ground.scales["row"].max) == (0, 1)
-    for index in (0, 123, len(ground.column) - 2):
+    for index in (20, 123, len(ground.column) - 20):
         click_column(ground, index)
         kind, lr = screen.told[-1]
         assert kind == "max" and ground.column[index] < lr < ground.column[index + 1]
+    for index, end in ((0, 1e-8), (len(ground.column) - 2, 10.0)):  # no marker leaves the range, wherever the click
+        click_column(ground, index)
+        assert screen.told[-1] == ("max", end)
     a_pixel = (lr_axis.max / lr_axis.min) ** (1 / 800)
     assert ground.column[1] / ground.column[0] < a_pixel**2
 
@@ -751,12 +770,11 @@ def test_markers_that_one_takes_along_follow_the_state_and_the_held_one_the_hand
         held, others = screen.handles[2], screen.handles[:2]
         assert [handle.x[0] for handle in others] == [lr * share for lr in LRS[:2]]
         assert held.x[0] == 2.9e-3 * share
-    scale = screen.chart.figure.axes[0].scale
-    assert scale.min == 1e-7 > screen.handles[0].x[0]
+    assert shares(screen, 1e-7)[0] > 0 > shares(screen, screen.handles[0].x[0])[0]
     assert "stem" not in "".join(screen.texts) and "head" in "".join(screen.texts)
     message(screen.handles[2], "drag_end", lr=3e-6)
     screen.chart.render(a_state(lrs=tuple(lr * 1e-3 for lr in LRS), together=True))
-    assert scale.min == pytest.approx(3e-8) and "stem" in "".join(screen.texts)
+    assert shares(screen, 3e-8)[0] == pytest.approx(0.02, abs=0.002) and "stem" in "".join(screen.texts)
 
 
 def test_what_takes_the_clicks_is_not_seen_and_lies_below_handles_and_suggestions(screen: Listener) -> None:

@@ -98,6 +98,21 @@ def test_buttons_can_be_pressed_when_they_would_do_something(
     assert (not bar.sweep.disabled, not bar.stop.disabled, not bar.pause.disabled) == (sweep, stop, stop)
 
 
+def test_nothing_is_disabled_before_what_takes_its_place_can_be_pressed(bar: Bar) -> None:
+    """Each button's state travels by itself, and the focus leaves a disabled one for what it finds."""
+    buttons = (bar.sweep, bar.pause, bar.stop)
+    told: list[tuple[bool, ...]] = []
+    for button in buttons:
+        button.observe(lambda _: told.append(tuple(not button.disabled for button in buttons)), "disabled")
+    bar.render(a_state(phase=Phase.SWEEPING))
+    bar.render(a_state(phase=Phase.IDLE))
+    assert told == [(True, True, False), (True, True, True), (False, True, True)] + [
+        (True, True, True),
+        (True, False, True),
+        (True, False, False),
+    ]
+
+
 def test_stop_tells_and_shows_that_it_was_heard(bar: Bar) -> None:
     press(bar.stop)
     assert bar.told == ["stop"]
