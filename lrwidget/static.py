@@ -22,10 +22,11 @@ from lrwidget.engine.plans.plan import Plan
 from lrwidget.engine.runs.history import History
 from lrwidget.engine.sweeps.curve import LossCurve
 from lrwidget.engine.sweeps.suggest import Advice
+from lrwidget.engine.sweeps.thinning import thin
 from lrwidget.engine.words import format_lr
 from lrwidget.look.axes import lr_label, powers_between, round_ticks, with_peak
 from lrwidget.look.colors import group_color
-from lrwidget.look.losses import has_diverged, loss_range, run_range, thin
+from lrwidget.look.losses import has_diverged, loss_range, run_range
 from lrwidget.look.markers import fastest, marker_label
 from lrwidget.look.schedule import lr_range, phase_names, plan_steps, trained_lrs, wants_log
 from lrwidget.look.suggestions import Tick, rows_of, suggested_ticks

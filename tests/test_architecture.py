@@ -55,6 +55,7 @@ VIEWS = {
     "ui.views.run_controls",
     "ui.views.runs",
     "ui.views.schedule",
+    "ui.views.schedule_numbers",
     "ui.views.status",
     "ui.views.sweeps",
     "ui.views.toolbar",

@@ -11,7 +11,7 @@ from lrwidget.engine.sweeps.suggest import Advice, Suggestion
 from lrwidget.engine.words import format_lr
 from lrwidget.look.axes import with_peak
 from lrwidget.look.colors import GROUP_COLORS, group_color
-from lrwidget.look.losses import has_diverged, loss_range, thin
+from lrwidget.look.losses import has_diverged, loss_range
 from lrwidget.look.markers import fastest
 from lrwidget.look.schedule import lr_range, phase_names, plan_steps
 from lrwidget.look.suggestions import reasons, rows_of
@@ -112,13 +112,6 @@ def test_a_flat_curve_has_a_range_with_room() -> None:
         found = loss_range(trace([level] * 5), True)
         assert found is not None
         assert found.low < level < found.high
-
-
-def test_thinning_keeps_every_spike_within_the_bound() -> None:
-    values = np.zeros(10_000)
-    values[[123, 4567, 9876]] = [5, -5, 7]
-    kept = thin(values, 600)
-    assert len(kept) <= 600 and {0, 123, 4567, 9876, 9999} <= set(kept.tolist())
 
 
 def test_colours_of_groups_are_distinct_and_come_round() -> None:

@@ -1,9 +1,8 @@
-"""Curves of losses: the range of their axis, and the points that draw them.
+"""Curves of losses: the range of their axis.
 
 Shape suffixes: M points on the screen.
 """
 
-import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -103,19 +102,3 @@ def run_range(losses: Floats, smoothed: Floats, valid: Floats) -> tuple[float, f
     low, high = float(ends.min()), float(ends.max())
     margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     return low - margin, high + margin
-
-
-def thin(values: Floats, at_most: int) -> npt.NDArray[np.intp]:
-    """Indices (M <= at_most) that draw the same line: both ends, and the lowest and highest of equal stretches.
-
-    >>> thin(np.array([0.0, 1, 9, 1, 0, 1, -9, 1]), 6).tolist()
-    [0, 2, 5, 6, 7]
-    """
-    if len(values) <= at_most:
-        return np.arange(len(values))
-    edges = np.linspace(0, len(values), max(1, at_most // 2 - 1) + 1).astype(int)
-    low, high = (np.where(np.isfinite(values), values, sign * np.inf) for sign in (1, -1))
-    kept = {0, len(values) - 1}
-    for first, end in itertools.pairwise(edges.tolist()):
-        kept.update((first + int(low[first:end].argmin()), first + int(high[first:end].argmax())))
-    return np.array(sorted(kept))

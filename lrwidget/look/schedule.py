@@ -35,6 +35,11 @@ def wants_log(plan: "Plan") -> bool:
     return max(plan.max_lrs) > 5 * min(plan.max_lrs)
 
 
+def last_step(plan: "Plan", done: int) -> int:
+    """The last step that a run has taken after so many: its LRs are those that it tells; of none, the first."""
+    return min(max(0, done - 1), plan.total_steps - 1)
+
+
 def trained_lrs(plan: "Plan", step_S: npt.NDArray[np.int64], frozen: Sequence[bool] = ()) -> Floats:
     """(S, G) LR of every group; NaN while a group is frozen, where its LR does nothing.
 

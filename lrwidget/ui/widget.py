@@ -37,6 +37,7 @@ from lrwidget.ui.views.pick_bar import PickBar
 from lrwidget.ui.views.run_controls import RunControls
 from lrwidget.ui.views.runs import RunChart
 from lrwidget.ui.views.schedule import SchedulePreview
+from lrwidget.ui.views.schedule_numbers import ScheduleNumbers
 from lrwidget.ui.views.status import StatusLine
 from lrwidget.ui.views.sweeps import SweepList
 from lrwidget.ui.views.toolbar import Toolbar
@@ -144,21 +145,23 @@ class LRWidget:
             on_picture=self._told(lambda what, kind: picture_file(self.state, what, kind)),
             on_history=self._told(lambda kind: history_file(self.state, kind)),
         )
-        self._views = (
+        numbers = ScheduleNumbers()
+        rows = (
             self._toolbar,
             self._chart,
             self._picks,
             groups,
             self._sweeps,
-            SchedulePreview(),
+            SchedulePreview(numbers.view),
             self._controls,
             self._runs,
             exports,
             self._status,
         )
+        self._views = (*rows, numbers)
         self._run_views: list[ipywidgets.Widget] = []
         self._style = hidden(CHARTS)
-        self._view = ipywidgets.VBox([*(view.view for view in self._views), self._style])
+        self._view = ipywidgets.VBox([*(row.view for row in rows), self._style])
         self._view.add_class(ROOT_CLASS)
         self._picture = Picture(lambda: curve_picture(self.state), self._when_over)
         self._run_picture = Picture(lambda: run_picture(self.state), self._when_over)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from lrwidget.engine.errors import InputError, InputTypeError, RecordError
 from lrwidget.engine.plain import FloatArray, frozen_floats
 from lrwidget.engine.record import pack_floats, save, unpack_floats
+from lrwidget.engine.sweeps.thinning import thin
 from lrwidget.engine.sweeps.tracker import LossTracker, beta_for, check_beta, smoothed_by
 from lrwidget.engine.words import format_lr
 
@@ -202,22 +203,10 @@ class LossCurve:
         smoothed = self.smoothed
         if len(self) <= max_points:
             return Trace(np.arange(len(self)), self.lrs, self.losses, smoothed)
-        low, high, bottom = self.losses, self.losses, smoothed
-        finite = np.isfinite(self.losses)
-        if not finite.all():
-            low, high = np.where(finite, low, np.inf), np.where(finite, high, -np.inf)
-            bottom = np.where(np.isfinite(smoothed), smoothed, np.inf)
-        # Stretches of equal width as rows of a matrix; the last one may be shorter and has its own.
-        width = math.ceil(len(self) / ((max_points - 4) // 2))
-        end = len(self) // width * width
-        start_R = np.arange(0, end, width)
-        kept = [0, len(self) - 1, low.argmin(), bottom.argmin()]
-        if end < len(self):
-            kept += [end + low[end:].argmin(), end + high[end:].argmax()]
-        low_R, high_R = low[:end].reshape(-1, width).argmin(1), high[:end].reshape(-1, width).argmax(1)
-        steps = np.concatenate([kept, start_R + low_R, start_R + high_R])
-        steps.sort()
-        steps = steps[np.append(steps[:-1] != steps[1:], True)]
+        bottom = int(np.where(np.isfinite(smoothed), smoothed, np.inf).argmin())
+        steps = thin(self.losses, max_points - 1)
+        if bottom not in steps:
+            steps = np.insert(steps, np.searchsorted(steps, bottom), bottom)
         return Trace(steps, self.lrs[steps], self.losses[steps], smoothed[steps])
 
     def same_as(self, other: "LossCurve") -> bool:

@@ -10,8 +10,9 @@ import ipywidgets
 import numpy as np
 
 from lrwidget.engine.sweeps.curve import StopReason
+from lrwidget.engine.sweeps.thinning import thin
 from lrwidget.look.axes import round_ticks
-from lrwidget.look.losses import run_range, thin
+from lrwidget.look.losses import run_range
 from lrwidget.look.numbers import format_loss
 from lrwidget.ui.parts.loss_lines import LIVE_POINTS, MAX_POINTS, LossLines
 from lrwidget.ui.parts.palette import (
@@ -95,7 +96,6 @@ class RunChart(View):
             return
         if history is not self._history:
             self._draw(history)
-        self._history = history
         put(self._words, value=ending(state.run_message) + epochs_table(history))
         best = worth_restoring(history) if state.phase != "training" else None
         put(
@@ -106,15 +106,35 @@ class RunChart(View):
         restore = () if best is None else (self.restore,)
         put(self.view, children=(self._names, self.figure, self._words, *restore))
 
+    def stream(self, state: "LRState") -> None:
+        """Show the steps of a run; only with an epoch comes more than their losses."""
+        history, before = state.history, self._history
+        steps_alone = (
+            history is not None
+            and before is not None
+            and bool(self.view.children)
+            and history.plan is before.plan
+            and len(history.epochs) == len(before.epochs)
+        )
+        if steps_alone and history is not None:
+            self._draw_steps(history)
+        else:
+            self.render(state)
+
     def close(self) -> None:
         """Let go of the browser's copies."""
         close_all(self.view, self._names, self.figure, self._words, self.restore)
 
-    def _draw(self, history: "History") -> None:
+    def _draw_steps(self, history: "History") -> None:
+        self._history = history
         smoothed_S = history.smoothed
         step_S = np.arange(1, len(history) + 1, dtype=float)
         some = thin(history.losses, LIVE_POINTS if history.stop_reason is None else MAX_POINTS)
         self._train.show(step_S[some], history.losses[some], smoothed_S[some])
+        low, high = run_range(history.losses, smoothed_S, self._valid.y)
+        put_axis(self._loss_axis, round_ticks(low, high), min=low, max=high)
+
+    def _draw(self, history: "History") -> None:
         valid = np.array(
             [
                 (point.step, point.valid_loss)
@@ -124,8 +144,7 @@ class RunChart(View):
             dtype=float,
         ).reshape(-1, 2)
         put_together(self._valid, x=valid[:, 0], y=valid[:, 1])
-        low, high = run_range(history.losses, smoothed_S, valid[:, 1])
-        put_axis(self._loss_axis, round_ticks(low, high), min=low, max=high)
+        self._draw_steps(history)
         last = float(max(history.total_steps, len(history), 2))
         put_axis(self._step_axis, round_ticks(0, last, 8), max=last)
         plan = history.plan

@@ -1,8 +1,7 @@
 """The plan over its steps: the LR of every group, momentum where it is cycled, the phases, and where a run is in it."""
 
-import html
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import bqplot
@@ -13,8 +12,7 @@ import numpy.typing as npt
 from lrwidget.engine.words import format_lr
 from lrwidget.look.axes import powers_between, round_ticks, with_peak
 from lrwidget.look.colors import group_color
-from lrwidget.look.markers import short_names
-from lrwidget.look.schedule import lr_range, plan_steps, trained_lrs, wants_log
+from lrwidget.look.schedule import last_step, lr_range, plan_steps, trained_lrs, wants_log
 from lrwidget.ui.parts.palette import (
     FAINT,
     GRID,
@@ -23,7 +21,6 @@ from lrwidget.ui.parts.palette import (
     axis,
     close_all,
     figure,
-    hidden,
     nothing,
     put,
     put_axis,
@@ -40,36 +37,19 @@ if TYPE_CHECKING:
 MAX_POINTS = 200
 """Points of a line: one for every four pixels, and no corner of a schedule is left out."""
 
-MOST_NUMBERS = 6
-"""Groups whose LRs are written out one by one while a run trains; of more it is the range."""
-
-MOST_LETTERS = 24
-"""Of a name among the numbers; of a longer one the middle is left out, and its hint has it."""
-
-# As many lines as the numbers need. Each is as wide whatever it says, before a run and in one, so that no line breaks
-# elsewhere then: a chart must not move under the hand.
-NUMBERS_STYLE = """<style>
-.lrw-numbers { display: flex; flex-wrap: wrap; align-content: center; column-gap: 10px; min-height: 28px;
-  font-size: 11px; line-height: 14px; font-variant-numeric: tabular-nums }
-.lrw-numbers > span { white-space: nowrap; max-width: 100%; overflow: hidden; text-overflow: ellipsis }
-.lrw-numbers i { font-style: normal; display: inline-block; min-width: 4.5em }
-.lrw-numbers i.lrw-wide { min-width: 9em }
-.lrw-numbers > span:first-child i { min-width: 2.5em }
-</style>"""
-
 NO_PLAN = (
     "No schedule yet: the training loader does not tell its length, so nobody knows how many steps an epoch has. "
     "Enter run steps below, or call w.fine_tune(steps=500)."
 )
-
-DASHES = f"<span aria-hidden='true' style='color: {FAINT}'>&#9476;&#9476;</span>"
-"""How momentum is drawn."""
 
 LOG_HINT = "Learning rates on a logarithmic axis; by itself it is one when groups are more than a factor of 5 apart"
 
 
 class SchedulePreview(View):
     """The schedule that a run would follow now, and while one trains, where it is.
+
+    Args:
+        numbers: what stands above the plot, where no curve can be.
 
     Attributes:
         view: the widget to show.
@@ -80,10 +60,9 @@ class SchedulePreview(View):
 
     watches = ("plan", "frozen", "phase", "progress")
 
-    def __init__(self) -> None:
+    def __init__(self, numbers: ipywidgets.Widget) -> None:
         self._plan: Plan | None = None
         self._frozen: tuple[bool, ...] = ()
-        self._now: Progress | None = None
         self._log = False
         self._log_chosen: bool | None = None
         self._step = bqplot.LinearScale(min=0.0, max=1.0, allow_padding=False)
@@ -109,12 +88,6 @@ class SchedulePreview(View):
         )
         self.figure.marks = [self._phases, self._momentum_line, *self._lr_lines, self._cursor]
         self._phase_names = ipywidgets.HTML()
-        # Numbers are written above the plot, where no curve can be.
-        self._numbers = ipywidgets.HTML(
-            layout=ipywidgets.Layout(
-                flex="1 1 0%", min_width="0", overflow="hidden", margin=f"0 0 0 {MARGIN['left']}px"
-            )
-        )
         self.log_axis = ipywidgets.Checkbox(
             description="log axis",
             tooltip=LOG_HINT,
@@ -122,9 +95,7 @@ class SchedulePreview(View):
             layout=ipywidgets.Layout(width="auto", margin=f"0 {MARGIN['right']}px 0 8px"),
         )
         self.log_axis.observe(self._axis_chosen, "value")
-        self._top = ipywidgets.HBox(
-            [hidden(NUMBERS_STYLE), self._numbers, self.log_axis], layout=ipywidgets.Layout(align_items="center")
-        )
+        self._top = ipywidgets.HBox([numbers, self.log_axis], layout=ipywidgets.Layout(align_items="center"))
         self._missing = ipywidgets.HTML(f"<div style='{MESSAGE}'>{NO_PLAN}</div>")
         # The figure joins when there is a plan: bqplot measures a hidden figure as having no size.
         self.view = ipywidgets.VBox([])
@@ -132,20 +103,17 @@ class SchedulePreview(View):
     def render(self, state: "LRState") -> None:
         """Draw another plan, and where a run is in it; nothing is drawn again for the same one."""
         plan, now = state.plan, state.progress if state.phase == "training" else None
-        another = plan is not self._plan or state.frozen != self._frozen
-        if another:
+        if plan is not self._plan or state.frozen != self._frozen:
             self._plan, self._frozen = plan, state.frozen
             if plan is not None:
                 self._draw(plan)
         put(self.view, children=(self._missing,) if plan is None else (self._top, self._phase_names, self.figure))
-        if another or now is not self._now:
-            self._now = now
-            self._show_now(now)
+        self._show_now(now)
 
     def stream(self, state: "LRState") -> None:
         """Show where a run is; a sweep's progress is nothing to a schedule."""
         if state.phase == "training":
-            self.render(state)
+            self._show_now(state.progress)
 
     def close(self) -> None:
         """Let go of the browser's copies."""
@@ -172,17 +140,11 @@ class SchedulePreview(View):
         put(self._phase_names, value=phase_strip(plan, last))
 
     def _show_now(self, progress: "Progress | None") -> None:
-        plan = self._plan
-        if plan is None:
-            return
-        if progress is None:
+        if progress is None or self._plan is None:
             put_together(self._cursor, x=nothing(), y=nothing())
-            put(self._numbers, value=small_print("peak", [*peak_lrs(plan, self._frozen), *momentum_cycled(plan)]))
-            return
-        # The last step taken: its LRs are those that the progress tells.
-        step = min(max(0, progress.step - 1), plan.total_steps - 1)
-        put_together(self._cursor, x=np.array([step, step], dtype=float), y=np.array([0.0, 1.0]))
-        put(self._numbers, value=small_print("now", [*lrs_at(plan, step, self._frozen), *momentum_at(plan, step)]))
+        else:
+            step = float(last_step(self._plan, progress.step))
+            put_together(self._cursor, x=np.array([step, step]), y=np.array([0.0, 1.0]))
 
     def _draw_lrs(self, plan: "Plan", step_S: npt.NDArray[np.int64], log: bool) -> None:
         lr_SG = trained_lrs(plan, step_S, self._frozen)
@@ -229,48 +191,3 @@ def apart(low: float, high: float, log: bool) -> Callable[[float, float], float]
     if log:
         return lambda a, b: math.log(a / b) / math.log(high / low)
     return lambda a, b: (a - b) / (high - low)
-
-
-def lrs_at(plan: "Plan", step: int, frozen: Sequence[bool] = ()) -> list[str]:
-    """The LR of every group at a step, as HTML; of many groups the range."""
-    (lr_G,) = trained_lrs(plan, np.array([step]), frozen)
-    return lrs_told(plan.names, lr_G.tolist())
-
-
-def peak_lrs(plan: "Plan", frozen: Sequence[bool] = ()) -> list[str]:
-    """The highest LR that every group is to have, likewise: what was picked, though no step may hit it."""
-    still = dict(enumerate(frozen))
-    return lrs_told(plan.names, [math.nan if still.get(group) else lr for group, lr in enumerate(plan.max_lrs)])
-
-
-def lrs_told(names: Sequence[str], lrs: Sequence[float]) -> list[str]:
-    """Every group's LR, as HTML, NaN where it is frozen; of many groups the range."""
-    if len(lrs) <= MOST_NUMBERS:
-        return [
-            f"<b style='color: {group_color(group, len(lrs))}'>&#9632;</b> "
-            f"<span title='{html.escape(name)}'>{html.escape(short)}</span> "
-            f"<i>{format_lr(lr) if math.isfinite(lr) else 'frozen'}</i>"
-            for group, (name, short, lr) in enumerate(zip(names, short_names(names, MOST_LETTERS), lrs, strict=True))
-        ]
-    trained = [lr for lr in lrs if math.isfinite(lr)]
-    return [f"lr <i class='lrw-wide'>{format_lr(min(trained))} to {format_lr(max(trained))}</i>"] if trained else []
-
-
-def momentum_at(plan: "Plan", step: int) -> list[str]:
-    """The momentum at a step, as HTML; nothing where it is left alone."""
-    momentum = float(plan.momentum_at(step)[0])
-    return [f"{DASHES} momentum <i class='lrw-wide'>{momentum:.3g}</i>"] if math.isfinite(momentum) else []
-
-
-def momentum_cycled(plan: "Plan") -> list[str]:
-    """Between which two momenta the plan goes, likewise."""
-    momentum = plan.cycles[0].momentum
-    if momentum is None:
-        return []
-    return [f"{DASHES} momentum <i class='lrw-wide'>{momentum[1]:.3g} to {momentum[0]:.3g}</i>"]
-
-
-def small_print(when: str, parts: Sequence[str]) -> str:
-    """Numbers to be written above the plot, after a word that says when they hold."""
-    told = "".join(f"<span>{part}</span>" for part in (f"<i>{when}</i>", *parts))
-    return f"<div class='lrw-numbers'>{told}</div>" if parts else ""

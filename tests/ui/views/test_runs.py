@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,6 +101,34 @@ def test_a_long_run_travels_as_few_points(chart: RunChart) -> None:
     assert 100 < len(chart.figure.marks[0].x) <= 150  # while it goes on
     chart.render(a_state(history=replace(a_history(steps=50_000), stop_reason=StopReason.FINISHED)))
     assert 300 < len(chart.figure.marks[0].x) <= 600
+
+
+def test_while_a_run_goes_on_only_its_steps_are_drawn_anew(chart: RunChart) -> None:
+    plan = one_cycle(1e-3, 200, 1)
+    chart.stream(a_state(history=replace(a_history(steps=40, epochs=1), plan=plan)))
+    changes: list[Any] = []
+    parts = (*chart.figure.marks, *chart.figure.axes, *(axis.scale for axis in chart.figure.axes), *chart.view.children)
+    for part in parts:
+        part.observe(changes.append)
+    chart.stream(a_state(history=replace(a_history(steps=50, epochs=1), plan=plan)))
+    assert len(chart.figure.marks[0].x) == 50
+    loss_axis = chart.figure.axes[1]
+    assert {change["owner"] for change in changes} <= {chart.figure.marks[0], loss_axis, loss_axis.scale}
+
+
+def test_an_epoch_that_ends_while_a_run_goes_on_is_drawn_with_its_numbers(chart: RunChart) -> None:
+    plan = one_cycle(1e-3, 200, 1)
+    chart.stream(a_state(history=replace(a_history(steps=40, epochs=1), plan=plan)))
+    chart.stream(a_state(history=replace(a_history(steps=45, epochs=2), plan=plan)))
+    assert list(chart.figure.marks[1].x) == [20, 40]
+    assert chart.view.children[2].value.count("<tr") == 3
+
+
+def test_a_run_that_follows_another_begins_anew(chart: RunChart) -> None:
+    chart.render(a_state(history=replace(a_history(steps=100, epochs=2), plan=one_cycle(1e-3, 200, 1))))
+    chart.stream(a_state(history=replace(a_history(steps=5), total_steps=500, plan=one_cycle(1e-3, 500, 1))))
+    assert chart.figure.axes[0].scale.max == 500
+    assert len(chart.figure.marks[1].x) == 0 and "<tr" not in chart.view.children[2].value
 
 
 def test_a_run_that_blew_up_still_has_an_axis(chart: RunChart) -> None:

@@ -9,17 +9,30 @@ import pytest
 from lrwidget.engine.plans.plan import Plan, one_cycle
 from lrwidget.engine.words import format_lr
 from lrwidget.look.colors import group_color
-from lrwidget.state import Phase, Progress
+from lrwidget.state import LRState, Phase, Progress
 from lrwidget.ui.chart.chart import LossChart
 from lrwidget.ui.parts.palette import TEXT
 from lrwidget.ui.views.schedule import SchedulePreview
+from lrwidget.ui.views.schedule_numbers import ScheduleNumbers
 from tests.ui.hands import INSTANCES, texts_of
 from tests.ui.states import LRS, NAMES, a_state
 
 
-def shown(plan: Plan | None, **traits: Any) -> tuple[SchedulePreview, list[Any], list[Any]]:
+class Preview(SchedulePreview):
+    """Both views of a plan, one in the other, as on the screen."""
+
+    def __init__(self) -> None:
+        self.numbers = ScheduleNumbers()
+        super().__init__(self.numbers.view)
+
+    def render(self, state: LRState) -> None:
+        super().render(state)
+        self.numbers.render(state)
+
+
+def shown(plan: Plan | None, **traits: Any) -> tuple["Preview", list[Any], list[Any]]:
     """A preview of the plan, its lines of LRs (of the axis in use), and its line of momentum."""
-    preview = SchedulePreview()
+    preview = Preview()
     names = NAMES if plan is None else plan.names
     preview.render(a_state(names, LRS[: len(names)], plan=plan, **traits))
     return preview, *lines_of(preview)
@@ -162,7 +175,7 @@ def cursor_of(preview: SchedulePreview) -> Any:
 @pytest.mark.parametrize("done", [0, 1, 30, 100])
 def test_a_run_is_shown_where_it_is_with_the_numbers_of_its_last_step(done: int) -> None:
     plan = one_cycle(list(LRS), 100, NAMES, momentum=(0.85, 0.95))
-    preview = SchedulePreview()
+    preview = Preview()
     preview.render(training(plan, done))
     step = max(0, done - 1)
     assert list(cursor_of(preview).x) == [step, step]
@@ -174,7 +187,7 @@ def test_a_run_is_shown_where_it_is_with_the_numbers_of_its_last_step(done: int)
 
 def test_a_frozen_group_is_said_to_be_frozen_while_it_is() -> None:
     plan = one_cycle(list(LRS), 100, NAMES, freeze_steps=40)
-    preview = SchedulePreview()
+    preview = Preview()
     preview.render(training(plan, 40))
     assert re.findall(r"\w+ frozen", words_of(preview)) == ["stem frozen", "body frozen"]
     preview.render(training(plan, 41))
@@ -184,7 +197,7 @@ def test_a_frozen_group_is_said_to_be_frozen_while_it_is() -> None:
 def test_long_names_are_shortened_and_every_number_is_written_out() -> None:
     names = tuple(f"backbone.encoder.layers.{i}.self_attention.projection_weights" for i in range(6))
     plan = one_cycle(slice(1e-5, 1e-3), 100, names)
-    preview = SchedulePreview()
+    preview = Preview()
     preview.render(a_state(names, plan.max_lrs, plan=plan, phase=Phase.TRAINING, progress=Progress(step=9, total=100)))
     said = words_of(preview)
     for group, lr in enumerate(plan.lr_at(8)):
@@ -204,7 +217,7 @@ def test_before_a_run_the_peaks_stand_where_the_numbers_of_a_run_will_and_tell_t
 def test_of_many_groups_the_range_is_said() -> None:
     names = tuple(f"layer {i}" for i in range(40))
     plan = one_cycle(slice(1e-5, 1e-3), 100, names, pct_start=0.3)
-    preview = SchedulePreview()
+    preview = Preview()
     state = a_state(names, plan.max_lrs, plan=plan, phase=Phase.TRAINING, progress=Progress(step=30, total=100))
     preview.render(state)
     assert "lr 1e-5 to 0.001" in words_of(preview)
@@ -212,10 +225,10 @@ def test_of_many_groups_the_range_is_said() -> None:
 
 def test_a_step_of_a_run_sends_a_few_numbers_and_not_the_plan() -> None:
     plan = one_cycle(list(LRS), 1000, NAMES)
-    preview = SchedulePreview()
+    preview = Preview()
     preview.render(training(plan, 1))
     changes: list[Any] = []
-    for part in (*preview.figure.marks, *preview.figure.axes, *preview.view.children[0].children):
+    for part in (*preview.figure.marks, *preview.figure.axes, *preview.numbers.view.children):
         part.observe(changes.append)
     preview.render(training(plan, 500))
     assert {change["name"] for change in changes} == {"x", "value"}
@@ -263,7 +276,7 @@ def test_without_a_plan_there_is_no_preview_and_with_one_there_is_again() -> Non
 
 def test_the_same_plan_is_sent_once() -> None:
     state = a_state(plan=one_cycle(1e-3, 10, 1))
-    preview = SchedulePreview()
+    preview = Preview()
     preview.render(state)
     changes: list[Any] = []
     for mark in preview.figure.marks:
