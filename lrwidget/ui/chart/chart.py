@@ -20,9 +20,9 @@ from lrwidget.look.suggestions import reasons
 from lrwidget.ui.chart.curve_marks import CurveMarks, KeptMarks, common_range
 from lrwidget.ui.chart.ground import DoubleClick, Ground
 from lrwidget.ui.chart.markers import PLOT, Drag, Markers
-from lrwidget.ui.chart.settling import SettlingRange
 from lrwidget.ui.chart.suggestion_marks import LANE, NAME_SIZE, SuggestionMarks
 from lrwidget.ui.parts.palette import FAINT, axis, close_all, figure, hidden, put, put_axis, unit_scale
+from lrwidget.ui.parts.settling import SettlingRange
 from lrwidget.ui.parts.view import View
 
 if TYPE_CHECKING:

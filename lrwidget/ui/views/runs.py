@@ -31,6 +31,7 @@ from lrwidget.ui.parts.palette import (
     put_together,
     unit_scale,
 )
+from lrwidget.ui.parts.settling import SettlingRange
 from lrwidget.ui.parts.view import View
 from lrwidget.ui.views.phases import MARGIN, phase_strip
 
@@ -56,6 +57,7 @@ class RunChart(View):
 
     def __init__(self, *, on_restore: Callable[[], object] = lambda: None) -> None:
         self._history: History | None = None
+        self._settling = SettlingRange()
         self._step = bqplot.LinearScale(min=0.0, max=1.0, allow_padding=False)
         self._loss = bqplot.LinearScale(min=0.0, max=1.0, allow_padding=False)
         scales = {"x": self._step, "y": self._loss}
@@ -93,6 +95,7 @@ class RunChart(View):
         history = state.history
         if history is None or not len(history):
             put(self.view, children=())
+            self._settling = SettlingRange()  # The next run is another.
             return
         if history is not self._history:
             self._draw(history)
@@ -132,6 +135,8 @@ class RunChart(View):
         some = thin(history.losses, LIVE_POINTS if history.stop_reason is None else MAX_POINTS)
         self._train.show(step_S[some], history.losses[some], smoothed_S[some])
         low, high = run_range(history.losses, smoothed_S, self._valid.y)
+        if history.stop_reason is None:
+            low, high = self._settling.fit(low, high, len(history))
         put_axis(self._loss_axis, round_ticks(low, high), min=low, max=high)
 
     def _draw(self, history: "History") -> None:

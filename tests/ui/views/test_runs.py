@@ -116,6 +116,20 @@ def test_while_a_run_goes_on_only_its_steps_are_drawn_anew(chart: RunChart) -> N
     assert {change["owner"] for change in changes} <= {chart.figure.marks[0], loss_axis, loss_axis.scale}
 
 
+def test_the_loss_axis_settles_while_a_run_goes_on_and_fits_when_it_is_over(chart: RunChart) -> None:
+    whole = a_history(steps=200)
+    loss = chart.figure.axes[1].scale
+    ends = []
+    for steps in range(2, 201):
+        grown = replace(whole, losses=whole.losses[:steps], lrs=whole.lrs[:steps], momentum=whole.momentum[:steps])
+        chart.stream(a_state(history=grown))
+        assert loss.min <= grown.losses.min() and grown.losses.max() <= loss.max
+        ends.append((loss.min, loss.max))
+    assert len(set(ends)) <= 12
+    chart.render(a_state(history=replace(whole, stop_reason=StopReason.FINISHED)))
+    assert (loss.min, loss.max) == (pytest.approx(1, abs=0.06), pytest.approx(2, abs=0.06))
+
+
 def test_an_epoch_that_ends_while_a_run_goes_on_is_drawn_with_its_numbers(chart: RunChart) -> None:
     plan = one_cycle(1e-3, 200, 1)
     chart.stream(a_state(history=replace(a_history(steps=40, epochs=1), plan=plan)))
