@@ -190,6 +190,12 @@ class WidgetPage:
         """Press a button, once it can be pressed."""
         self.button(name).click()
 
+    def rest(self) -> None:
+        """Stop a job, if one runs: a test that failed has left it to the next."""
+        if self.button("Stop").is_enabled():
+            self.press("Stop")
+            self.wait_idle()
+
     def field(self, label: str) -> Locator:
         """A text field by what is written before it."""
         return self.root.get_by_label(label, exact=True)

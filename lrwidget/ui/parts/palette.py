@@ -117,9 +117,18 @@ def nothing() -> npt.NDArray[np.float64]:
     return np.array([], dtype=np.float64)
 
 
-def button(label: str, icon: str, hint: str, style: str) -> ipywidgets.Button:
+class Button(ipywidgets.Button):  # type: ignore[misc]  # ipywidgets has no types
+    """A button that does nothing while it is disabled: of two presses the second may be on its way before that."""
+
+    def click(self) -> None:
+        """Do what the button is for."""
+        if not self.disabled:
+            super().click()
+
+
+def button(label: str, icon: str, hint: str, style: str) -> Button:
     """A button as wide as its label needs."""
-    return ipywidgets.Button(
+    return Button(
         description=label,
         icon=icon,
         tooltip=hint,

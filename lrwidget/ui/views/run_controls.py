@@ -133,7 +133,7 @@ class RunControls(View):
         self.fine_tune = button("Fine-tune", "play", "Train with the schedule on the screen", "primary")
         self.code = button("Copy code", "code", "This run as plain PyTorch, to the clipboard and on the screen", "")
         self._code = ipywidgets.HTML()
-        self.fine_tune.on_click(lambda button: None if button.disabled else on_fine_tune())  # the second press of two
+        self.fine_tune.on_click(lambda _button: on_fine_tune())
         self.code.on_click(lambda _button: self._ask_for_code())
         fields = (
             self.epochs,

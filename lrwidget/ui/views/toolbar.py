@@ -174,9 +174,8 @@ class Toolbar(View):
         put(self._progress.layout, display="none" if change["new"] else None)
 
     def _sweep(self, _button: Any) -> None:
-        # The second press of two, or one that took the focus from a field whose text was refused by that: it would
-        # sweep with what the field had before.
-        if self.sweep.disabled or self._clock() - self._refused_at < AT_ONCE_S:
+        # A press that took the focus from a field whose text was refused by that would sweep with what it had before.
+        if self._clock() - self._refused_at < AT_ONCE_S:
             return
         start, end, steps = self.start_lr.value, self.end_lr.value, self.steps.value
         if start is None or end is None or steps is None or self._config is None:

@@ -30,6 +30,7 @@ def screen() -> Listener:
 
 
 def test_every_button_tells_what_was_pressed(screen: Listener) -> None:
+    screen.bar.render(a_state(can_undo=True, can_redo=True))
     for button in (screen.bar.undo, screen.bar.redo, screen.bar.reset):
         press(button)
     assert screen.told == ["undo", "redo", "reset"]
@@ -40,6 +41,9 @@ def test_what_cannot_be_undone_or_redone_cannot_be_pressed(screen: Listener, can
     screen.bar.render(a_state(can_undo=can_undo, can_redo=can_redo))
     assert (screen.bar.undo.disabled, screen.bar.redo.disabled) == (not can_undo, not can_redo)
     assert not screen.bar.reset.disabled
+    for button in (screen.bar.undo, screen.bar.redo):
+        press(button)
+    assert screen.told == ["undo"] * can_undo + ["redo"] * can_redo
 
 
 def test_ticking_the_box_is_told_and_showing_the_state_is_not(screen: Listener) -> None:
