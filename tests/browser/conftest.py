@@ -11,11 +11,12 @@ from urllib.parse import quote
 
 import nbformat
 import pytest
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 
 from tests import kernelspecs
 from tests.browser.notebook_page import NotebookPage
 from tests.browser.server import JupyterServer
+from tests.browser.waiting import SECONDS
 
 # Quiet, and cut off: a test that needs a content-delivery network would pass here and fail behind a firewall.
 FLAGS = """
@@ -23,6 +24,8 @@ FLAGS = """
     --disable-component-update --disable-sync --no-proxy-server --disable-dev-shm-usage
 """.split()
 OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+expect.set_options(timeout=1000 * SECONDS)
+
 URLS = {"lab": "/lab/workspaces/{workspace}/tree/{path}?reset&", "notebook": "/notebooks/{path}?"}
 
 App = Literal["lab", "notebook"]

@@ -7,14 +7,16 @@ says. Charts are found by their order, a group's things by the colour that the t
 import math
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any, NamedTuple
 
 from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
 from lrwidget.engine.words import format_lr
 from tests.browser.notebook_page import NotebookPage
+from tests.browser.waiting import eventually
 
 TOLERANCE_PX = 1.5
 """How far a mark may be from where it should: it is drawn, and its box is measured, at fractions of a pixel."""
@@ -135,9 +137,13 @@ class Marker:
         """Wait until field, label, handle and line all say `lr`."""
         expect(self.field).to_have_value(format_lr(lr))
         expect(self.label).to_contain_text(format_lr(lr))
-        px = self._widget.axis.px(lr)
-        assert abs(self.x - px) < TOLERANCE_PX, f"{self.name}: handle at {self.x:.1f} px, {lr:.2g} is at {px:.1f} px"
-        assert abs(self.line_x - px) < TOLERANCE_PX, f"{self.name}: line at {self.line_x:.1f} px, not at {px:.1f} px"
+
+        def is_there() -> None:
+            px, handle, line = self._widget.axis.px(lr), self.x, self.line_x
+            assert abs(handle - px) < TOLERANCE_PX, f"{self.name}: handle at {handle:.1f} px, {lr:.2g} is at {px:.1f}"
+            assert abs(line - px) < TOLERANCE_PX, f"{self.name}: line at {line:.1f} px, {lr:.2g} is at {px:.1f}"
+
+        eventually(is_there)
 
     def says(self, lr: float) -> bool:
         """Whether the number field says `lr`: two digits, to a pixel."""
@@ -193,8 +199,9 @@ class WidgetPage:
     def rest(self) -> None:
         """Stop a job, if one runs: a test that failed has left it to the next."""
         if self.button("Stop").is_enabled():
-            self.press("Stop")
-            self.wait_idle()
+            with suppress(PlaywrightTimeoutError):  # it has ended meanwhile
+                self.button("Stop").click(timeout=2000)
+        self.wait_idle()
 
     def field(self, label: str) -> Locator:
         """A text field by what is written before it."""
@@ -274,8 +281,10 @@ class WidgetPage:
     @property
     def chart_top(self) -> float:
         """Where the sweep's chart begins, px from the top of the widget."""
-        tops = [part.evaluate("part => part.getBoundingClientRect().top") for part in (self.root, self.chart)]
-        return float(tops[1] - tops[0])
+        own, chart = self.root.evaluate(
+            "root => [root, root.querySelector('.lrw-chart')].map(part => part.getBoundingClientRect().top)"
+        )
+        return round(float(chart - own), 1)
 
     @property
     def suggestions(self) -> list[Locator]:

@@ -7,6 +7,8 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
+from tests.browser.waiting import eventually
+
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 
 READY = """() => {
@@ -24,6 +26,14 @@ RUN_CELL = """index => {
     notebook.deselectAll();
     notebook.activeCellIndex = index;
     void app.commands.execute('notebook:run-cell');
+}"""
+TAKEN = """() => {
+    const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+    window.lrwTaken = 0;
+    kernel.iopubMessage.connect((_, {header, content, parent_header}) => {
+        window.lrwTaken += header.msg_type === 'status' && content.execution_state === 'busy'
+            && parent_header.msg_type === 'execute_request';
+    });
 }"""
 RUN_ALL = "() => { void window.jupyterapp.commands.execute('notebook:run-all-cells'); }"
 EVALUATE = """async expression => {
@@ -130,6 +140,14 @@ class NotebookPage:
         """Wait until a cell's prompt is `text`, as `prompt` gives it."""
         expect(self.cell(index).locator(".jp-InputPrompt")).to_have_text(f"{text}:", timeout=timeout * 1000)
 
+    def count_taken(self) -> None:
+        """Begin to count the cells that the kernel has taken, for `wait_taken`; a prompt tells only what was sent."""
+        self.page.evaluate(TAKEN)
+
+    def wait_taken(self, cells: int) -> None:
+        """Wait until the kernel has taken so many cells: run them, or begun to let them wait."""
+        self.page.wait_for_function("cells => window.lrwTaken >= cells", arg=cells)
+
     def wait_done(self, index: int, timeout: float = 60.0) -> None:
         """Wait until a cell has run, whichever number it got."""
         self.page.wait_for_function(
@@ -152,6 +170,17 @@ class NotebookPage:
         answer = self.page.evaluate(EVALUATE, expression)
         assert answer["status"] == "ok", f"{expression!r} in the kernel: {answer}"
         return json.loads(literal_eval(answer["data"]["text/plain"]))
+
+    def wait_value(self, expression: str, value: Any) -> None:
+        """Wait until an expression in the kernel has a value.
+
+        What a user does may be heard on another thread than what is asked here, in ipykernel 7, and so later.
+        """
+
+        def has_come() -> None:
+            assert self.kernel_value(expression) == value
+
+        eventually(has_come)
 
     def screenshot(self, name: str) -> Path:
         """A picture of the page, in build/screenshots/NAME.png; returns its path."""

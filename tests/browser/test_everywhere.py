@@ -6,6 +6,7 @@ from playwright.sync_api import expect
 from tests.browser.conftest import App, Lab
 from tests.browser.lrwidget_page import WidgetPage
 from tests.browser.test_widget import curve_of, drag, grown, near, start
+from tests.browser.waiting import eventually
 
 ATTACH = "import lrwidget\nw = lrwidget.attach(model, optimizer, train_dl, loss_fn)\nw"
 WIDGETS = "len(__import__('ipywidgets').widgets.widget._instances)"
@@ -75,7 +76,11 @@ def test_two_views_of_a_widget_show_the_same_also_after_a_reload_in_the_middle_o
         view.wait_idle()
         view.markers[2].expect_lr(lr)
     assert grown([frame.sweep for frame in second.film() if frame.step is not None]) >= 2
-    assert curve_of(first) == curve_of(second)
+
+    def the_same() -> None:
+        assert curve_of(first) == curve_of(second)
+
+    eventually(the_same)
     assert notebook.kernel_value("digest() == before")
     assert notebook.kernel_value("w.curve.stop_reason") == "stopped"
     assert not notebook.errors

@@ -3,7 +3,6 @@
 import csv
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic
 from xml.etree import ElementTree
 
 import pytest
@@ -35,7 +34,7 @@ def trained(shared_lab: Lab) -> NotebookPage:
 @pytest.fixture
 def widget(trained: NotebookPage) -> Iterator[WidgetPage]:
     widget = WidgetPage(trained, 1)
-    widget.wait_idle()
+    widget.rest()
     yield widget
     assert not trained.errors
 
@@ -53,9 +52,7 @@ def choose(widget: WidgetPage, what: str, kind: str) -> None:
     """Choose a picture, and wait for the kernel to know: ipykernel 7 hears choices and presses on different threads."""
     widget.field("picture of the").select_option(label=what)
     widget.field("as").select_option(label=kind)
-    deadline = monotonic() + 20
-    while (chosen := widget.notebook.kernel_value(CHOSEN)) != [what, kind]:
-        assert monotonic() < deadline, chosen
+    widget.notebook.wait_value(CHOSEN, [what, kind])
 
 
 @pytest.mark.parametrize("what", ["sweep", "schedule", "run"])

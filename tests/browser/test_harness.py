@@ -30,6 +30,7 @@ def test_a_click_and_a_drag_travel_to_the_kernel_and_back(lab: Lab, app: App) ->
 
     notebook.drag(notebook.outputs(0).locator(".noUi-handle"), dx=400)
     expect(notebook.outputs(0).locator(".widget-readout")).to_have_text("100")
+    notebook.wait_value("slider.value", 100)  # the page shows it before the kernel has it
     notebook.run_cell(1)
     notebook.wait_output(1, "value 100")
     notebook.wait_idle()

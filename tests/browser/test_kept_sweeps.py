@@ -42,14 +42,15 @@ def test_no_sweep_moves_what_is_below_and_the_latest_is_in_sight(lab: Lab, width
         notebook.page.keyboard.press("Shift+Tab")
     notebook.page.keyboard.press("Space")
     expect(radios.first).to_be_checked()
-    assert notebook.kernel_value("w.state.chosen") == 0
+    notebook.wait_value("w.state.chosen", 0)
     expect(names.first).to_be_in_viewport()
     assert above_schedule(widget) in places and not notebook.errors
 
 
 def above_schedule(widget: WidgetPage) -> float:
     """From the top of the table of groups to the preview of the schedule, in px."""
-    groups = widget.root.locator(".lrw-groups").bounding_box()
-    schedule = widget.schedule.bounding_box()
-    assert groups is not None and schedule is not None
-    return round(schedule["y"] - groups["y"], 1)
+    groups, schedule = widget.root.evaluate(
+        "root => [root.querySelector('.lrw-groups'), root.querySelectorAll('.lrw-chart')[1]]"
+        ".map(part => part.getBoundingClientRect().top)"
+    )
+    return round(float(schedule - groups), 1)

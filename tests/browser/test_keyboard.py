@@ -319,8 +319,9 @@ def test_pause_holds_a_sweep_and_resume_goes_on_where_it_waits(widget: WidgetPag
     widget.notebook.kernel_value("globals().update(pause=0.02)")
     widget.enter(widget.field("steps"), "3000")
     widget.field("mode").select_option("linear")
+    widget.notebook.wait_value("w._toolbar.mode.value", "linear")
     widget.press("Sweep")
-    widget.wait_running()
+    expect(widget.progress).to_contain_text("left")  # it has taken steps
     assert widget.chart_top == top
     widget.press("Pause")
     expect(widget.progress).to_contain_text("paused")

@@ -23,7 +23,7 @@ def swept(shared_lab: Lab) -> NotebookPage:
 @pytest.fixture
 def widget(swept: NotebookPage) -> Iterator[WidgetPage]:
     widget = WidgetPage(swept, 1)
-    widget.wait_idle()
+    widget.rest()
     yield widget
     assert not swept.errors
 
@@ -38,7 +38,7 @@ def test_while_a_run_trains_the_schedule_says_where_it_is_and_nothing_is_left_of
     # By its colour, that of texts, and with a second point.
     cursor = widget.schedule.locator("path.line[style*='--jp-content-font-color1'][d*='L']")
     expect(cursor).to_have_count(0)
-    widget.notebook.kernel_value("globals().update(pause=0.05)")
+    widget.notebook.kernel_value("globals().update(pause=0.3)")
     widget.press("Fine-tune")
     expect(numbers(widget)).not_to_have_text(peaks)
     expect(cursor).to_have_count(1)
@@ -69,11 +69,11 @@ def test_a_field_tells_its_formula_and_a_changed_preset_that_it_is_changed(widge
     preset = widget.field("preset").locator("option:checked")
     widget.enter(widget.field("momentum"), "0.8–0.9")
     expect(preset).to_have_text("torch, changed")
-    assert widget.notebook.kernel_value("w.plan().cycles[0].momentum") == [0.8, 0.9]
+    widget.notebook.wait_value("w.plan().cycles[0].momentum", [0.8, 0.9])
     widget.field("annealing").select_option(label="linear")
     expect(widget.root.get_by_text("momentum 0.9 to 0.8")).to_be_visible()
-    assert widget.notebook.kernel_value("w.plan().cycles[0].anneal") == "linear"
+    widget.notebook.wait_value("w.plan().cycles[0].anneal", "linear")
     widget.field("preset").select_option(label="torch")
     expect(preset).to_have_text("torch")
     expect(widget.field("momentum")).to_have_value("")
-    assert widget.notebook.kernel_value("[w.plan().cycles[0].momentum, w.plan().cycles[0].anneal]") == [None, "cos"]
+    widget.notebook.wait_value("[w.plan().cycles[0].momentum, w.plan().cycles[0].anneal]", [None, "cos"])

@@ -23,6 +23,7 @@ from lrwidget.engine.words import format_lr
 from tests.browser.conftest import App, Lab
 from tests.browser.lrwidget_page import TOLERANCE_PX, Marker, WidgetPage, centre
 from tests.browser.notebook_page import NotebookPage
+from tests.browser.waiting import eventually
 
 # Digits, a small network in three groups, and a loss that takes as long as a test tells it to.
 SETUP = """
@@ -172,7 +173,7 @@ class TestAfterASweep:
     @pytest.fixture
     def widget(self, swept: NotebookPage) -> Iterator[WidgetPage]:
         widget = WidgetPage(swept, 1)
-        widget.wait_idle()
+        widget.rest()
         swept.kernel_value("setattr(w, 'lrs', (1e-4, 1e-3, 1e-2))")
         for marker, lr in zip(widget.markers, (1e-4, 1e-3, 1e-2), strict=True):
             marker.expect_lr(lr)
@@ -233,11 +234,15 @@ class TestAfterASweep:
     def expect_ratios_and_preview(widget: WidgetPage, former_preview: str) -> None:
         stem, body, head = widget.notebook.kernel_value("w.lrs")
         assert (stem / head, body / head) == pytest.approx((0.01, 0.1))
-        assert widget.schedule.inner_html() != former_preview
         planned = widget.notebook.kernel_value("w.plan().lr_at(range(w.plan().total_steps)).max(0).tolist()")
-        for marker, highest in zip(widget.markers, planned, strict=True):
-            drawn, factor = widget.peak_on_preview(marker)
-            assert highest / factor < drawn < highest * factor, marker.name
+
+        def is_drawn() -> None:
+            assert widget.schedule.inner_html() != former_preview
+            for marker, highest in zip(widget.markers, planned, strict=True):
+                drawn, factor = widget.peak_on_preview(marker)
+                assert highest / factor < drawn < highest * factor, marker.name
+
+        eventually(is_drawn)
         assert widget.notebook.kernel_value("w.plan().max_lrs") == [stem, body, head]
 
     def test_a_number_field_takes_a_number_and_answers_anything_else(self, widget: WidgetPage) -> None:
@@ -272,12 +277,17 @@ class TestAfterASweep:
     def test_after_a_reload_of_the_page_the_same_is_on_the_screen(self, widget: WidgetPage) -> None:
         widget.enter(widget.markers[1].field, "2e-3")
         widget.markers[1].expect_lr(2e-3)
+        expect(widget.root.get_by_text(re.compile(r"^\W*body 0\.002$"))).to_be_visible()  # the schedule has it
         curve, words = curve_of(widget), sorted(widget.root.inner_text().splitlines())
         widget.notebook.save()
         widget.notebook.reload()
         widget.markers[1].expect_lr(2e-3)
-        assert curve_of(widget) == curve
-        assert sorted(widget.root.inner_text().splitlines()) == words
+
+        def the_same() -> None:
+            assert curve_of(widget) == curve
+            assert sorted(widget.root.inner_text().splitlines()) == words
+
+        eventually(the_same)
         drag(widget, widget.markers[2], 1e-4)
         assert near(widget.notebook.kernel_value("w.max_lr"), 2e-3, widget)  # now the body's
 
@@ -368,10 +378,12 @@ class TestCellsBehindASweep:
         self, notebook: NotebookPage, widget: WidgetPage
     ) -> None:
         before = notebook.kernel_value("digest()")
+        notebook.count_taken()
         notebook.run_cell(1)
         notebook.run_cell(3)
         widget.wait_running()
         notebook.wait_done(1)
+        notebook.wait_taken(2)
         notebook.wait_prompt(3, "[*]")
         notebook.interrupt()
         widget.wait_idle()

@@ -1,5 +1,7 @@
 """The kernel harness itself: without these, a test that finds nothing wrong may have looked at nothing."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.kernel.kernels import Kernel, KernelTimeoutError
@@ -63,11 +65,16 @@ other.on_click(lambda _: print('from a subshell', flush=True))
     shared_kernel.wait_for_stdout("from a subshell")
 
 
-def test_cells_sent_together_run_in_order_and_one_can_be_watched_while_it_waits(shared_kernel: Kernel) -> None:
-    first = shared_kernel.execute_async("import time; print('one', flush=True); time.sleep(0.5)")
+def test_cells_sent_together_run_in_order_and_one_can_be_watched_while_it_waits(
+    shared_kernel: Kernel, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    waits = f"while not os.path.exists({str(go)!r}): pass"
+    first = shared_kernel.execute_async(f"import os; print('one', flush=True)\n{waits}")
     second = shared_kernel.execute_async("print('two')")
     shared_kernel.wait_for(lambda: first.stdout == "one\n")
     assert not second.started
+    go.touch()
     assert second.wait().stdout == "two\n"
     assert first.done
 

@@ -1183,16 +1183,16 @@ def test_a_paused_sweep_waits_keeps_the_model_and_ends_as_if_it_had_not_waited()
     whole = Session(a_loop(), launch=run_inline)
     whole.sweep(num_steps=400, diverge_ratio=None, end_lr=1e-2)
     torch.manual_seed(1)
-    looking = Looking()
-    session = Session(a_loop(looking), launch=run_in_thread)
+    loss = Pausing(at=3)
+    session = Session(a_loop(loss), launch=run_in_thread)
     job = session.sweep(num_steps=400, diverge_ratio=None, end_lr=1e-2)
-    looking.wait_for(3)
+    assert loss.reached.wait(10)
     session.pause()
-    assert session.state.paused or not job.running
-    held = looking.calls + 1  # the step that was under way
+    loss.go.set()
+    assert session.state.paused
     with pytest.raises(TimeoutError):
         job.wait(0.3)
-    assert looking.calls <= held
+    assert loss.calls == 3
     with pytest.raises(BusyError):
         session.fine_tune(steps=1)
     session.resume()

@@ -76,13 +76,14 @@ class Field(Generic[T]):
         # What `show` writes comes by here too, and is no edit.
         if change["new"] == self._shown:
             return
+        answer = ""
         try:
             self._told(self._read(change["new"].strip()))
         except (LRWidgetError, TraitError) as error:
-            put(self._note, value=warning(str(error)))
-        else:
-            put(self._note, value="")
+            answer = warning(str(error))
+        # The field first: beside an answer stands what holds, and the next step of a key begins there.
         put(self.view, value=self._shown)
+        put(self._note, value=answer)
 
 
 class LRField(Field[float]):

@@ -226,13 +226,13 @@ class Row:
         # What `show_frozen` writes comes by here too.
         if change["new"] == self._frozen:
             return
+        answer = ""
         try:
             self._on_freeze(change["new"])
         except (LRWidgetError, TraitError) as error:
-            put(self._note, value=warning(str(error)))
-        else:
-            put(self._note, value="")
+            answer = warning(str(error))
         put(self.freeze, value=self._frozen)
+        put(self._note, value=answer)
 
 
 def shares_on_screen(state: "LRState") -> tuple[float, ...]:

@@ -273,13 +273,13 @@ class Choice:
     def _chosen(self, change: Any) -> None:
         if self._showing or change["new"] == self._value:
             return
+        answer = ""
         try:
             self._told(change["new"])
         except (LRWidgetError, TraitError) as error:
-            put(self._note, value=warning(str(error)))
-        else:
-            put(self._note, value="")
+            answer = warning(str(error))
         put(self.view, value=self._value)
+        put(self._note, value=answer)
 
 
 def show_if(needed: bool, field: "Field[Any]") -> None:

@@ -1,5 +1,4 @@
 import math
-import time
 
 import numpy as np
 import pytest
@@ -7,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrwidget.engine.sweeps.curve import LossCurve
-from lrwidget.engine.sweeps.suggest import MAX_BINS, Advice, minimum_tenth, smoother, steepest, suggest, valley
+from lrwidget.engine.sweeps.suggest import MAX_BINS, Advice, minimum_tenth, smoother, steepest, valley
 
 RULES = ("valley", "steepest", "minimum/10")
 FELL_AT = 3e-3
@@ -157,14 +156,6 @@ def test_a_blow_up_of_any_height_moves_nothing():
     higher = np.where(lrs > 0.5, losses * 1e6, losses)
     for name in RULES:
         assert advice_on(lrs, higher)[name].lr == pytest.approx(advice_on(lrs, losses)[name].lr, rel=0.15)
-
-
-def test_ten_thousand_points_take_a_few_milliseconds():
-    curve = LossCurve.from_arrays(*u_curve(10_000, sigma=0.1))
-    suggest(curve)
-    begun = time.perf_counter()
-    suggest(curve)
-    assert time.perf_counter() - begun < 0.06  # three rules of 20 ms; measured 1 ms in all
 
 
 # When the curve cannot answer
