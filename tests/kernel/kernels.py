@@ -264,6 +264,12 @@ class Kernel:
         self.wait_for(lambda: msg_id in self._replies, timeout, "a subshell")
         return str(self._replies[msg_id]["content"]["subshell_id"])
 
+    def delete_subshell(self, subshell: str, timeout: float = 10.0) -> None:
+        """What JupyterLab asks for when a page is gone."""
+        message = self._client.session.msg("delete_subshell_request", {"subshell_id": subshell})
+        self._client.control_channel.send(message)
+        self.wait_for(lambda: message["header"]["msg_id"] in self._replies, timeout, "the end of a subshell")
+
     # Messages
 
     def wait_for(self, condition: Callable[[], object], timeout: float = 60.0, what: str = "a condition") -> None:

@@ -27,6 +27,7 @@ from IPython.core.getipython import get_ipython
 
 from lrwidget.engine.errors import BusyError
 from lrwidget.session.jobs import Job, run_in_thread, run_inline
+from lrwidget.ui.notebook import subshells
 from lrwidget.ui.notebook.gate import Gate, seen_elsewhere
 
 BUSY_CELL = """Got a request for a {wanted} while a cell is running, which may use the model; expected an idle notebook.
@@ -92,9 +93,14 @@ def launch(job: Job[Any], seen_only_in: Callable[[str], bool] = seen_elsewhere) 
 
 
 def enable_widgets() -> None:
-    """Let Colab load widgets that are not its own, which it does only when asked; elsewhere nothing happens."""
+    """Let widgets be loaded and heard where that takes help.
+
+    Colab loads widgets that are not its own only when asked; ipykernel 7.4 loses what pages say that come later.
+    """
     if "google.colab" in sys.modules:
         _enable_in_colab()
+    if (kernel := current_kernel()) is not None:
+        subshells.install(kernel)
 
 
 @cache
@@ -108,6 +114,7 @@ def _enable_in_colab() -> None:
 def unload() -> None:
     """Take back what was installed in the kernel."""
     global _host
+    subshells.uninstall()
     if _host is not None:
         _host.close()
         _host = None
