@@ -160,19 +160,26 @@ def history_figure(history: History) -> Figure:
     figure = _sheet(7.6, sum(heights))
     grid = figure.add_gridspec(len(heights), 1, height_ratios=heights)
     axes = _styled(figure.add_subplot(grid[0]))
-    step_S = np.arange(1, len(history) + 1)
     smoothed_S = history.smoothed
     some = thin(history.losses, MAX_POINTS)
-    axes.plot(step_S[some], history.losses[some], color=FAINT, linewidth=0.7, alpha=0.6)
-    axes.plot(step_S[some], smoothed_S[some], color=INK, linewidth=2.2)
-    valid = [(point.step, point.valid_loss) for point in history.epochs if point.valid_loss is not None]
+    step_M = some + 1
+    if len(history) == 1:  # A line needs two points: the step's own stretch of the axis.
+        some, step_M = some.repeat(2), np.arange(2)
+    axes.plot(step_M, history.losses[some], color=FAINT, linewidth=0.7, alpha=0.6)
+    axes.plot(step_M, smoothed_S[some], color=INK, linewidth=2.2)
+    valid = np.array(
+        [(point.step, point.valid_loss) for point in history.epochs if point.valid_loss is not None], dtype=np.float64
+    ).reshape(-1, 2)
+    low, high = run_range(history.losses, smoothed_S, valid[:, 1])
     lines = [Line2D([], [], color=INK, linewidth=2.2)]
     texts = ["training"]
-    if valid:
-        axes.plot(*zip(*valid, strict=True), color=PICKED, linewidth=1.6, marker="o", markersize=4.5)
+    if len(valid):
+        # Those that are higher than the axis are drawn at its end, and those there whole.
+        at_V = np.clip(valid[:, 1], low, high)
+        axes.plot(valid[:, 0], at_V, color=PICKED, linewidth=1.6, marker="o", markersize=4.5, clip_on=False)
         lines.append(Line2D([], [], color=PICKED, marker="o", markersize=4.5))
         texts.append("validation")
-    axes.set_ylim(*run_range(history.losses, smoothed_S, np.array([loss for _, loss in valid], dtype=np.float64)))
+    axes.set_ylim(low, high)
     axes.set_xlim(0, max(history.total_steps, len(history), 1))
     axes.set_ylabel("loss")
     _plain_ticks(axes)
@@ -182,7 +189,7 @@ def history_figure(history: History) -> Figure:
         _draw_lrs_that_were(lower, history, history.plan)
         if len(heights) > 2:
             lowest = _styled(figure.add_subplot(grid[2], sharex=axes))
-            lowest.plot(step_S[some], history.momentum[some][:, int(moved.argmax())], color=INK, linestyle="--")
+            lowest.plot(step_M, history.momentum[some][:, int(moved.argmax())], color=INK, linestyle="--")
             lowest.set_ylabel("momentum")
         for step, _ in history.plan.boundaries()[1:]:
             for each in figure.axes:
@@ -198,10 +205,13 @@ def history_figure(history: History) -> Figure:
 
 def _draw_lrs_that_were(axes: Axes, history: History, plan: Plan) -> None:
     step_S = np.unique(np.linspace(0, len(history) - 1, MAX_POINTS).astype(np.int64))
+    at_S = step_S + 1
+    if len(history) == 1:
+        step_S, at_S = step_S.repeat(2), np.arange(2)
     lr_SG = history.lrs[step_S]
     for group in range(len(history.names)):
         color = group_color(group, len(history.names))
-        axes.plot(step_S + 1, lr_SG[:, group], color=color, linewidth=1.8)
+        axes.plot(at_S, lr_SG[:, group], color=color, linewidth=1.8)
     low, high = lr_range(lr_SG, wants_log(plan))
     if wants_log(plan):
         axes.set_yscale("log")

@@ -11,7 +11,7 @@ from lrwidget.engine.sweeps.suggest import Advice, Suggestion
 from lrwidget.engine.words import format_lr
 from lrwidget.look.axes import with_peak
 from lrwidget.look.colors import GROUP_COLORS, group_color
-from lrwidget.look.losses import has_diverged, loss_range
+from lrwidget.look.losses import has_diverged, loss_range, run_range
 from lrwidget.look.markers import fastest
 from lrwidget.look.schedule import lr_range, phase_names, plan_steps
 from lrwidget.look.suggestions import reasons, rows_of
@@ -112,6 +112,94 @@ def test_a_flat_curve_has_a_range_with_room() -> None:
         found = loss_range(trace([level] * 5), True)
         assert found is not None
         assert found.low < level < found.high
+
+
+NONE = np.array([])
+
+
+def range_of(losses: object, valid: object = NONE) -> tuple[float, float]:
+    """The range of a run whose losses are as smooth as can be."""
+    losses = np.asarray(losses, dtype=float)
+    return run_range(losses, losses, np.asarray(valid, dtype=float))
+
+
+@pytest.mark.parametrize(
+    ("losses", "at_least", "at_most"),
+    [
+        (np.concatenate([np.linspace(2.3, 0.8, 50), np.geomspace(0.8, 1e36, 150)]), 2.3, 6),
+        (np.concatenate([np.linspace(2.3, 0.8, 50), np.full(150, 1e36)]), 2.3, 6),
+        (np.geomspace(2.3, 1e36, 150), 2.3, 9),
+        (np.concatenate([np.full(50, 2.3), [np.inf, np.nan]]), 2.3, 3),
+        (np.concatenate([np.linspace(2.3, 2, 30), np.geomspace(2, 1e4, 10), np.linspace(2, 1, 60)]), 2.3, 6),
+        (np.concatenate([[-3, -5], np.geomspace(1, 1e36, 98)]), -3, 3),
+    ],
+    ids=["after a fall", "at once", "from the start", "not finite", "and comes back", "from below zero"],
+)
+def test_of_a_run_that_explodes_the_range_shows_what_it_fell_through(
+    losses: list[float], at_least: float, at_most: float
+) -> None:
+    for steps in range(1, len(losses) + 1):
+        low, high = range_of(losses[:steps])
+        assert low <= np.nanmin(losses[:steps]) and losses[0] <= high <= at_most
+    assert high >= at_least
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        np.linspace(0.5, 0.9, 100),
+        np.concatenate([np.linspace(2, 1, 50), np.linspace(1, 3.5, 50)]),
+        np.concatenate([[100.0], np.linspace(3, 1, 50)]),
+        np.concatenate([np.linspace(-1, -2, 50), np.linspace(-2, 0.5, 50)]),
+        np.concatenate([[0.0], np.linspace(0, 3, 50)]),
+    ],
+    ids=["a little up", "above its beginning", "a steep fall", "from below zero", "from nothing"],
+)
+def test_a_run_that_rises_moderately_is_shown_whole(losses: list[float]) -> None:
+    low, high = range_of(losses)
+    assert low <= min(losses) and max(losses) <= high
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_noise_of_a_run_is_no_rise_however_low_it_began(seed: int) -> None:
+    losses = np.exp(np.random.default_rng(seed).normal(0, 0.8, 400))
+    losses[0] = 0.01
+    smoothed = np.convolve(losses, np.full(20, 1 / 20))[:400]
+    _, high = run_range(losses, smoothed, NONE)
+    assert (smoothed[20:] <= high).mean() > 0.95 and (losses <= high).mean() > 0.9
+
+
+def test_losses_that_are_never_negative_have_no_negative_range() -> None:
+    assert range_of([1.0, 0.5, 0.01])[0] == 0
+    assert range_of([0.0, 0.0])[0] == 0
+    assert range_of([1.0, -0.5])[0] < -0.5
+
+
+@pytest.mark.parametrize(
+    ("losses", "valid", "shown"),
+    [
+        ([2.3, 1.5, 1.0], [4.0, 1.2], 4.0),
+        ([0.01, 0.01, 0.005], [0.6, 0.65], 0.65),
+        ([2.3, 1.5, 0.1], [1.0, 1.0, 5.0], 5.0),
+    ],
+    ids=["the first epochs'", "of a model that knows its training data", "of one that comes to know it"],
+)
+def test_validation_loss_is_part_of_the_range(losses: list[float], valid: list[float], shown: float) -> None:
+    assert range_of(losses, valid)[1] >= shown
+
+
+@pytest.mark.parametrize(
+    ("losses", "valid"),
+    [
+        (np.geomspace(2.3, 1e36, 100), [1e3, 1e30]),
+        (np.geomspace(2.3, 1e36, 100), [20.0, 1e30]),
+        ([2.3, 1.5, 1.0], [1.4, 1e30]),
+        ([2.3, 1.5, 1.0], [1e30, 1.4]),
+    ],
+    ids=["with the training", "begun moderately", "late", "at first"],
+)
+def test_validation_that_explodes_is_not(losses: list[float], valid: list[float]) -> None:
+    assert range_of(losses, valid)[1] < 12
 
 
 def test_colours_of_groups_are_distinct_and_come_round() -> None:

@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -111,6 +112,22 @@ def test_a_history_is_drawn_with_its_validation() -> None:
     assert texts(figure) == ["training", "validation"]
     assert texts(static.history_figure(a_history())) == ["training"]
     assert static.png(static.history_figure(a_history(steps=0))).startswith(PNG)
+
+
+def test_a_history_of_one_step_is_a_line_that_can_be_seen() -> None:
+    history = replace(a_history(steps=1), total_steps=1, plan=one_cycle(1e-3, 1, 1))
+    for axes in static.history_figure(history).axes:
+        assert axes.get_lines()[0].get_xdata().tolist() == [0, 1] and axes.get_xlim() == (0, 1)
+
+
+def test_a_history_that_explodes_keeps_its_fall_in_sight_and_its_validation_inside() -> None:
+    history = a_history(steps=100, epochs=3)
+    losses = np.concatenate([history.losses[:60], np.geomspace(1, 1e36, 40)])
+    last = replace(history.epochs[-1], valid_loss=1e30)
+    axes = static.history_figure(replace(history, losses=losses, epochs=(*history.epochs[:2], last))).axes[0]
+    low, high = axes.get_ylim()
+    assert low >= 0 and 2 < high < 6
+    assert axes.get_lines()[2].get_ydata().tolist() == pytest.approx([1.1, 1.0, high])
 
 
 def test_a_figure_as_svg_is_a_picture_of_the_same_shape() -> None:

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 
+MODERATE = 100.0
+"""How far above where a run began its first validation loss may be, in distances that the training may be above it."""
+NOTHING = 1e-6
+"""A loss that is zero but for rounding, which says nothing of how high it may go."""
+
 
 @dataclass(frozen=True, slots=True)
 class LossRange:
@@ -93,16 +98,54 @@ def quantile(values: Floats, share: float) -> float:
 
 
 def run_range(losses: Floats, smoothed: Floats, valid: Floats) -> tuple[float, float]:
-    """The range that shows a run: all of the smoothed and the validation loss, and 96 % of the raw losses.
+    """The range that shows a run: all that it fell through, and of a rise above where it began only some.
+
+    That is the smoothed loss, 96 % of the raw losses and the validation loss, as far as they are not above where the
+    training began by more than twice the fall, by as much as the loss was there, or by what is noise. Validation that
+    begins higher, as it does when a model knows its training data by heart, has such a bound of its own, unless the
+    training has gone beyond its bound. Of losses that are never negative no range ends below 0.
 
     A thousand raw losses or two tell where 96 % of them are, of however many.
     """
-    shown = [values[np.isfinite(values)] for values in (smoothed, valid)]
     some = losses[:: max(1, len(losses) // 1000)]
-    raw = some[np.isfinite(some)]
-    ends = np.concatenate([*shown, [quantile(raw, share) for share in (0.02, 0.98)] if len(raw) else raw])
-    if not len(ends):
+    raw, body, checked = (values[np.isfinite(values)] for values in (some, smoothed, valid))
+    shown = np.concatenate([body, checked, [quantile(raw, share) for share in (0.02, 0.98)] if len(raw) else raw])
+    if not len(shown):
         return 0.0, 1.0
-    low, high = float(ends.min()), float(ends.max())
+    low, high = float(shown.min()), float(shown.max())
+    early = losses[:1000]
+    early = early[np.isfinite(early)]
+    if len(early) and len(body):
+        start = _beginning(early)
+        bound = _bound(start, float(body.min()))
+        bound = max(bound, _noise_above(raw, bound))
+        if len(checked) and float(body.max()) <= bound and float(checked[0]) <= start + MODERATE * (bound - start):
+            bound = max(bound, _bound(float(checked[0]), float(checked.min())))
+        if bound > low + NOTHING:
+            high = min(high, bound)
     margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
-    return low - margin, high + margin
+    return (max(0.0, low - margin) if low >= 0 else low - margin), high + margin
+
+
+def _beginning(early: Floats) -> float:
+    """Where a run began: its first loss, or when that was low by chance the middle one of its first three."""
+    first = np.sort(early[:3])
+    return max(float(early[0]), float(first[(len(first) - 1) // 2]))
+
+
+def _bound(start: float, lowest: float) -> float:
+    """How high the axis of a curve goes at most that began at `start` and has fallen to `lowest`."""
+    return start + max(2 * (start - lowest), abs(start))
+
+
+def _noise_above(raw: Floats, bound: float) -> float:
+    """How high noise alone goes, or the bound when nobody can tell: among the losses until the last that was no higher than a bound.
+
+    What has left for good is no noise, and quartiles do not feel what went high for a while and came back.
+    """
+    low = np.flatnonzero(raw <= bound)
+    if len(low) < 8:
+        return bound  # so few may be the beginning of a rise
+    settled = raw[: int(low[-1]) + 1]
+    middle, upper = quantile(settled, 0.5), quantile(settled, 0.75)
+    return middle + 4 * (upper - middle)

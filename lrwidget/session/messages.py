@@ -4,6 +4,7 @@ from typing import Any
 
 from lrwidget.engine.errors import LRWidgetError, in_one_line, told
 from lrwidget.engine.runs.history import History
+from lrwidget.engine.sweeps.curve import StopReason
 
 START = "Sweep to see the loss at every learning rate, or drag the markers and train."
 
@@ -17,10 +18,10 @@ def summary(history: History) -> str:
     if last is None or last.valid_loss is None:
         return history.note
     measured = ", ".join([f"validation loss {last.valid_loss:.4g}"] + [f"{k} {v:.4g}" for k, v in last.metrics.items()])
+    # A run that broke down has said so itself, if there are weights to return to.
+    better = best is not None and best is not last and history.stop_reason is not StopReason.NOT_FINITE
     return f"{history.note} At the end: {measured}." + (
-        f" Epoch {best.epoch} was better; Best weights, or w.restore_best(), returns to it."
-        if best is not None and best is not last
-        else ""
+        f" Epoch {best.epoch} was better; Best weights, or w.restore_best(), returns to it." if best and better else ""
     )
 
 

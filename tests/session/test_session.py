@@ -861,6 +861,23 @@ def test_a_run_with_validation_says_how_good_it_became_and_can_go_back_to_the_be
     assert session.state.message == f"The model has the weights of epoch {best.epoch} again."
 
 
+def test_of_a_run_that_broke_down_the_way_back_is_told_once() -> None:
+    calls = 0
+
+    def loss_fn(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += output.requires_grad
+        return F.cross_entropy(output, target) * (math.inf if calls > 14 else 1)
+
+    session = Session(a_loop(loss_fn, valid_dl=loader(seed=4, shuffle=False)))
+    session.pick_max(0.5)
+    history = session.fine_tune(4).wait()
+    assert history.stop_reason is StopReason.NOT_FINITE
+    said = session.state.run_message
+    assert "At the end: validation loss" in said
+    assert said.count("restore_best()") == 1 and "was better" not in said
+
+
 def test_a_run_after_a_run_goes_on_from_its_weights() -> None:
     session = Session(a_loop())
     first = session.fine_tune(3).wait()

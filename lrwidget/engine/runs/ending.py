@@ -6,23 +6,24 @@ from lrwidget.engine.runs.history import EpochPoint
 from lrwidget.engine.sweeps.curve import StopReason
 from lrwidget.engine.words import format_lr
 
-NOT_FINITE = "The loss became {loss} at step {step} of {total}, at lr {lr}. Pick a lower max_lr."
-BROKEN = """The weights were not finite any more after {step} of {total} steps, at lr {lr}, though the losses were. \
+NOT_FINITE = "The loss became {loss} at step {step} of {count}, at lr {lr}. Pick a lower max_lr."
+BROKEN = """The weights were not finite any more after {step} of {total}, at lr {lr}, though the losses were. \
 Pick a lower max_lr."""
 UNHARMED = " The weights are those {when} that step."
 HARMED = " The weights are not finite either: the steps before were too large, or a gradient was not finite."
 GOOD_WEIGHTS = " restore_best() returns to the weights of {where}."
 RESTORED = " The model has the weights of {where} again."
-IMPATIENT = """Stopped after epoch {epoch}, {step} of {total} steps: the validation loss has not been below the \
+IMPATIENT = """Stopped after epoch {epoch}, {step} of {total}: the validation loss has not been below the \
 {best:.4g} of epoch {best_epoch} for {patience} epochs."""
 
 PLAIN = {
-    StopReason.FINISHED: "Trained all {total} steps.",
-    StopReason.STOPPED: "Stopped after {step} of {total} steps.",
-    StopReason.INTERRUPTED: "Interrupted after {step} of {total} steps.",
-    StopReason.RAN_DRY: "The loader had no more batches after {step} of {total} steps and cannot start over.",
-    StopReason.FAILED: "An exception ended the run after {step} of {total} steps.",
+    StopReason.FINISHED: "Trained all {total}.",
+    StopReason.STOPPED: "Stopped after {step} of {total}.",
+    StopReason.INTERRUPTED: "Interrupted after {step} of {total}.",
+    StopReason.RAN_DRY: "The loader had no more batches after {step} of {total} and cannot start over.",
+    StopReason.FAILED: "An exception ended the run after {step} of {total}.",
 }
+ONE_TRAINED = "Trained the one step."
 
 
 class Ending:
@@ -37,7 +38,8 @@ class Ending:
 
     def __init__(self, total: int) -> None:
         self.reason: StopReason | None = None
-        self._total = total
+        self._count = total
+        self._total = "1 step" if total == 1 else f"{total} steps"
         self._said = ""
         self._weights = ""
 
@@ -61,7 +63,7 @@ class Ending:
             weights: what they are now, "before" or "after" that step; None when they are not finite either.
         """
         self.reason = StopReason.NOT_FINITE
-        self._said = NOT_FINITE.format(loss=loss, step=step, total=self._total, lr=format_lr(lr))
+        self._said = NOT_FINITE.format(loss=loss, step=step, count=self._count, lr=format_lr(lr))
         self._weights = UNHARMED.format(when=weights) if weights is not None else HARMED
 
     def weights_not_finite(self, step: int, lr: float) -> None:
@@ -97,7 +99,9 @@ class Ending:
     def close(self, step: int) -> None:
         """The run is over after so many steps; when nobody has said why, an exception has ended it."""
         self.reason = self.reason or StopReason.FAILED
-        self._said = self._said or PLAIN[self.reason].format(step=step, total=self._total)
+        if not self._said:
+            one = self.reason is StopReason.FINISHED and self._count == 1
+            self._said = ONE_TRAINED if one else PLAIN[self.reason].format(step=step, total=self._total)
 
 
 def where(epoch: EpochPoint) -> str:

@@ -6,6 +6,10 @@ START = 0.25
 """Room at both ends at first, as a share of what there is to show."""
 LEAST_FILLED = 0.35
 """Share of the range that is not to be left empty by growing only."""
+ROOM = 0.05
+"""Least to show, as a share of the level: first points differ by noise alone, which is not worth the whole height."""
+FEW = 20
+"""Points of which nobody knows yet how little they need: until then the range grows only."""
 
 
 class SettlingRange:
@@ -16,13 +20,16 @@ class SettlingRange:
         self._points = 0
 
     def fit(self, low: float, high: float, points: int) -> tuple[float, float]:
-        """Ends that hold `low` and `high`; the same as before if they can be.
+        """Ends that hold `low` and `high`; the same as before if they can be, and of few points no narrower.
 
         Args:
             low: the lowest value to show.
             high: the highest, above `low`.
             points: how many there are; fewer than before are another curve, of which nothing is held.
         """
+        nonnegative = low >= 0
+        room = max(0.0, ROOM * abs(high + low) / 2 - (high - low)) / 2
+        low, high = low - room, high + room
         span = high - low
         bottom, top = self._ends
         another, self._points = points < self._points or bottom == top, points
@@ -30,9 +37,9 @@ class SettlingRange:
             # An end that is passed will be passed again: a loss that falls goes on falling.
             bottom = bottom if bottom <= low else low - GROWTH * span
             top = top if high <= top else high + GROWTH * span
-        if another or span < LEAST_FILLED * (top - bottom):
+        if another or (points >= FEW and span < LEAST_FILLED * (top - bottom)):
             bottom, top = low - START * span, high + START * span
-        if low >= 0:
+        if nonnegative:
             bottom = max(bottom, 0.0)  # no loss of this kind is below
         self._ends = (bottom, top)
         return bottom, top

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from lrwidget.engine.runs.history import EpochPoint, History
     from lrwidget.state import LRState
 
+BEYOND = 20.0
+"""How far outside the plot a line is drawn that leaves it, in heights of the plot: it looks upright there."""
+
 RESTORE = "Put the weights of epoch {epoch}, the best one, into the model"
 
 
@@ -62,7 +65,8 @@ class RunChart(View):
         self._loss = bqplot.LinearScale(min=0.0, max=1.0, allow_padding=False)
         scales = {"x": self._step, "y": self._loss}
         self._train = LossLines(scales, 2.5)
-        # Its last point is on the right edge.
+        self._valid_losses = nothing()
+        # Its last point is on the right edge, and those that are higher than the axis are drawn at its end.
         self._valid = bqplot.Lines(
             x=[],
             y=[],
@@ -131,12 +135,18 @@ class RunChart(View):
     def _draw_steps(self, history: "History") -> None:
         self._history = history
         smoothed_S = history.smoothed
-        step_S = np.arange(1, len(history) + 1, dtype=float)
-        some = thin(history.losses, LIVE_POINTS if history.stop_reason is None else MAX_POINTS)
-        self._train.show(step_S[some], history.losses[some], smoothed_S[some])
-        low, high = run_range(history.losses, smoothed_S, self._valid.y)
+        low, high = run_range(history.losses, smoothed_S, self._valid_losses)
         if history.stop_reason is None:
             low, high = self._settling.fit(low, high, len(history))
+        some = thin(history.losses, LIVE_POINTS if history.stop_reason is None else MAX_POINTS)
+        # No browser draws a line whose end is as far away as a loss can be.
+        least, most = low - BEYOND * (high - low), high + BEYOND * (high - low)
+        raw_M, smoothed_M = (np.clip(values[some], least, most) for values in (history.losses, smoothed_S))
+        if len(history) == 1:  # A line needs two points: the step's own stretch of the axis.
+            self._train.show(np.array([0.0, 1.0]), raw_M.repeat(2), smoothed_M.repeat(2))
+        else:
+            self._train.show(some.astype(np.float64) + 1, raw_M, smoothed_M)
+        put(self._valid, y=np.clip(self._valid_losses, low, high))
         put_axis(self._loss_axis, round_ticks(low, high), min=low, max=high)
 
     def _draw(self, history: "History") -> None:
@@ -148,10 +158,12 @@ class RunChart(View):
             ],
             dtype=float,
         ).reshape(-1, 2)
-        put_together(self._valid, x=valid[:, 0], y=valid[:, 1])
-        self._draw_steps(history)
-        last = float(max(history.total_steps, len(history), 2))
-        put_axis(self._step_axis, round_ticks(0, last, 8), max=last)
+        self._valid_losses = valid[:, 1]
+        with self._valid.hold_sync():
+            put(self._valid, x=valid[:, 0])
+            self._draw_steps(history)
+        last = float(max(history.total_steps, len(history), 1))
+        put_axis(self._step_axis, [tick for tick in round_ticks(0, last, 8) if tick.is_integer()], max=last)
         plan = history.plan
         between = (
             np.array([(step, step) for step, _ in plan.boundaries() if step > 0]) if plan is not None else nothing()
@@ -204,22 +216,41 @@ def worth_restoring(history: "History") -> "EpochPoint | None":
     return best if best is not history.epochs[-1] or history.stop_reason is StopReason.NOT_FINITE else None
 
 
+def steps_of_short_epoch(history: "History") -> int:
+    """How many steps the last epoch of a run that is over has, when it had to end early; 0 when it had all of them.
+
+    Nobody knows how many the first one would have had.
+    """
+    if history.stop_reason is None or not history.epochs:
+        return 0
+    ends = [0, *(point.step for point in history.epochs)]
+    steps = ends[-1] - ends[-2]
+    early = steps < ends[-2] - ends[-3] if len(ends) > 2 else history.epochs[-1].step < history.total_steps
+    return steps if early else 0
+
+
 def epochs_table(history: "History") -> str:
     """The epochs as HTML, the best one bold; no table before the end of the first.
 
-    Of many the newest are in sight, and the best one, which stays at the edge when it is scrolled away.
+    Of many the newest are in sight, and the best one, which stays at the edge when it is scrolled away. A last one that
+    is not whole says so, and without validation there is no column for it.
     """
     if not history.epochs:
         return ""
     metrics = list(dict.fromkeys(name for point in history.epochs for name in point.metrics))
     best = history.best_epoch
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in ("epoch", "train loss", "valid loss", *metrics))
+    validated = ["valid loss"] if any(point.valid_loss is not None for point in history.epochs) else []
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in ("epoch", "train loss", *validated, *metrics))
+    short = steps_of_short_epoch(history)
 
     def row(point: "EpochPoint") -> str:
         valid = math.nan if point.valid_loss is None else point.valid_loss
-        numbers = (point.train_loss, valid, *(point.metrics.get(name, math.nan) for name in metrics))
+        measured = [valid] if validated else []
+        numbers = (point.train_loss, *measured, *(point.metrics.get(name, math.nan) for name in metrics))
         cells = "".join(f"<td>{format_loss(number)}</td>" for number in numbers)
         marked = " class='lrw-best'" if point is best else ""
+        if short and point is history.epochs[-1]:
+            cells += f"<td>{short} step{'s' * (short > 1)} only</td>"
         return f"<tr{marked}><td>{point.epoch}</td>{cells}</tr>"
 
     return (

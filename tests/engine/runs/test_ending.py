@@ -30,6 +30,20 @@ def test_every_reason_has_its_words(reason: StopReason | None, said: str) -> Non
 
 
 @pytest.mark.parametrize(
+    ("reason", "steps", "said"),
+    [
+        (StopReason.FINISHED, 1, "Trained the one step."),
+        (StopReason.STOPPED, 0, "Stopped after 0 of 1 step."),
+    ],
+)
+def test_a_run_of_one_step_ends_in_good_english(reason: StopReason, steps: int, said: str) -> None:
+    ending = Ending(1)
+    ending.reason = reason
+    ending.close(steps)
+    assert ending.note == said
+
+
+@pytest.mark.parametrize(
     ("weights", "said"),
     [("before", "The weights are those before that step."), (None, "The weights are not finite either: the steps")],
 )

@@ -1,5 +1,6 @@
 """The chart of a run: its losses, its epochs."""
 
+import itertools
 import re
 from dataclasses import replace
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from lrwidget.engine.plans.plan import one_cycle
+from lrwidget.engine.runs.history import EpochPoint, History
 from lrwidget.engine.sweeps.curve import StopReason
 from lrwidget.state import Phase
 from lrwidget.ui.views.runs import RunChart
@@ -153,6 +155,98 @@ def test_a_run_that_blew_up_still_has_an_axis(chart: RunChart) -> None:
     chart.render(a_state(history=history))
     scale = chart.figure.axes[1].scale
     assert np.isfinite([scale.min, scale.max]).all() and scale.min < scale.max
+
+
+def a_run_of(losses: Any, **fields: Any) -> History:
+    """A run of so many planned steps, as far as it has come."""
+    losses = np.asarray(losses, dtype=float)
+    of_steps = {"lrs": np.full((len(losses), 1), 1e-3), "momentum": np.full((len(losses), 1), np.nan)}
+    return replace(a_history(steps=0), losses=losses, **of_steps, **{"total_steps": len(losses), **fields})
+
+
+EXPLODING = np.concatenate([np.linspace(2.3, 0.8, 50), 0.8 * 1.7 ** np.arange(1, 151)])
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_run_that_diverges_keeps_what_it_fell_through_in_sight(chart: RunChart, streamed: bool) -> None:
+    loss = chart.figure.axes[1].scale
+    for steps in range(1, 201) if streamed else ():
+        chart.stream(a_state(history=a_run_of(EXPLODING[:steps], total_steps=200)))
+        assert 0 <= loss.min and loss.max < 10
+    chart.render(a_state(history=a_run_of(EXPLODING, stop_reason=StopReason.NOT_FINITE)))
+    assert 0 <= loss.min < 0.8 and 2.3 < loss.max < 8
+    assert all(0 <= tick <= 8 for tick in chart.figure.axes[1].tick_values)
+    drawn = chart.figure.marks[0].y
+    assert drawn.max() > 2 * loss.max, "the line leaves the plot"
+    assert drawn.max() < 1e6, "no browser draws to where the loss was"
+
+
+def test_validation_that_is_higher_than_the_axis_is_drawn_at_its_end(chart: RunChart) -> None:
+    epochs = [
+        EpochPoint(epoch=n, step=20 * n, train_loss=1.0, valid_loss=loss, metrics={})
+        for n, loss in enumerate((2.2, 1.4, 1e5, 1e9), 1)
+    ]
+    chart.render(a_state(history=a_run_of(EXPLODING, epochs=tuple(epochs), stop_reason=StopReason.NOT_FINITE)))
+    loss = chart.figure.axes[1].scale
+    assert chart.figure.marks[1].y.tolist() == [2.2, 1.4, loss.max, loss.max]
+    assert "<td>1e+09</td>" in chart.view.children[2].value
+    chart.render(a_state(history=a_run_of(EXPLODING[:45], epochs=tuple(epochs[:2]))))
+    assert chart.figure.marks[1].y.tolist() == [2.2, 1.4]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_axis_holds_still_in_the_first_steps_of_a_run(chart: RunChart, seed: int) -> None:
+    noise = np.random.default_rng(seed).normal(0, 0.1, 400)
+    losses = 0.3 + 1.1 * np.exp(-np.arange(400) / 100) + noise * np.exp(-np.arange(400) / 200)
+    loss, ends = chart.figure.axes[1].scale, []
+    for steps in range(1, 41):
+        chart.stream(a_state(history=a_run_of(losses[:steps], total_steps=400)))
+        ends.append((loss.min, loss.max))
+    assert len(set(ends)) <= 6
+    first = ends[:19]
+    assert all(after[0] <= before[0] and before[1] <= after[1] for before, after in itertools.pairwise(first))
+
+
+def test_a_run_of_one_step_can_be_seen(chart: RunChart) -> None:
+    chart.render(a_state(history=a_run_of([2.3], stop_reason=StopReason.FINISHED)))
+    train, steps = chart.figure.marks[0], chart.figure.axes[0]
+    assert train.x.tolist() == [0, 1] and train.y.tolist() == [[2.3, 2.3]] * 2
+    assert (steps.scale.max, steps.tick_values.tolist()) == (1, [0, 1])
+
+
+def test_without_validation_the_table_has_no_column_for_it(chart: RunChart) -> None:
+    unmeasured = replace(a_history(epochs=1).epochs[0], valid_loss=None)
+    chart.render(a_state(history=replace(a_history(), epochs=(unmeasured,))))
+    table = chart.view.children[2].value
+    assert re.findall("<th>(.*?)</th>", table) == ["epoch", "train loss"]
+    assert re.findall("<td>(.*?)</td>", table) == ["1", "1.5"]
+    chart.render(a_state(history=replace(a_history(), epochs=(unmeasured, a_history(epochs=2).epochs[1]))))
+    table = chart.view.children[2].value
+    assert re.findall("<th>(.*?)</th>", table) == ["epoch", "train loss", "valid loss"]
+    assert re.findall("<td>(.*?)</td>", table)[:3] == ["1", "1.5", "–"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "reason", "said"),
+    [
+        ((16, 32, 48), StopReason.FINISHED, None),
+        ((16, 32, 48), StopReason.STOPPED, None),
+        ((16, 32, 33), StopReason.STOPPED, "1 step only"),
+        ((16, 32, 35), StopReason.FINISHED, "3 steps only"),
+        ((7,), StopReason.STOPPED, "7 steps only"),
+        ((7,), None, None),
+    ],
+)
+def test_a_last_epoch_that_is_not_whole_says_so(
+    chart: RunChart, ends: tuple[int, ...], reason: StopReason | None, said: str | None
+) -> None:
+    points = [
+        EpochPoint(epoch=n, step=end, train_loss=1.5, valid_loss=None, metrics={}) for n, end in enumerate(ends, 1)
+    ]
+    chart.render(a_state(history=replace(a_history(), epochs=tuple(points), stop_reason=reason)))
+    *rows, last = chart.view.children[2].value.split("<tr")[2:]
+    assert re.findall(r"<td>([^<]* only)</td>", last) == ([said] if said else [])
+    assert not any("only" in row for row in rows)
 
 
 def test_the_table_has_every_epoch_and_the_best_one_bold(chart: RunChart) -> None:
