@@ -139,7 +139,7 @@ def _bound(start: float, lowest: float) -> float:
 
 
 def _noise_above(raw: Floats, bound: float) -> float:
-    """How high noise alone goes, or the bound when nobody can tell: among the losses until the last that was no higher than a bound.
+    """How high noise alone goes: that of the losses until the last within a bound; the bound when they are few.
 
     What has left for good is no noise, and quartiles do not feel what went high for a while and came back.
     """

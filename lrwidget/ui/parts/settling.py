@@ -4,8 +4,8 @@ GROWTH = 0.6
 """How far beyond what has left the range it grows, as a share of what there is to show."""
 START = 0.25
 """Room at both ends at first, as a share of what there is to show."""
-LEAST_FILLED = 0.35
-"""Share of the range that is not to be left empty by growing only."""
+LEAST_FILLED = 0.3
+"""Share of the range that what there is to show fills at least; a little less than what a flat curve fills at first."""
 ROOM = 0.05
 """Least to show, as a share of the level: first points differ by noise alone, which is not worth the whole height."""
 FEW = 20

@@ -207,6 +207,15 @@ def test_the_axis_holds_still_in_the_first_steps_of_a_run(chart: RunChart, seed:
     assert all(after[0] <= before[0] and before[1] <= after[1] for before, after in itertools.pairwise(first))
 
 
+def test_the_axis_of_a_run_that_hardly_moves_holds_still(chart: RunChart) -> None:
+    losses = 2.3 - 0.02 * np.arange(60) / 60 + 0.01 * np.random.default_rng(0).normal(size=60)
+    loss, ends = chart.figure.axes[1].scale, set()
+    for steps in range(1, 61):
+        chart.stream(a_state(history=a_run_of(losses[:steps], total_steps=400)))
+        ends.add((loss.min, loss.max))
+    assert len(ends) == 1
+
+
 def test_a_run_of_one_step_can_be_seen(chart: RunChart) -> None:
     chart.render(a_state(history=a_run_of([2.3], stop_reason=StopReason.FINISHED)))
     train, steps = chart.figure.marks[0], chart.figure.axes[0]
