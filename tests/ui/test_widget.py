@@ -134,14 +134,13 @@ def test_what_is_picked_on_the_screen_is_in_the_code() -> None:
     assert w.plan().max_lrs == w.lrs
 
 
-def test_after_a_drag_that_rested_before_it_ended_all_markers_are_on_the_axis() -> None:
+def test_markers_that_one_takes_along_stop_with_the_first_at_the_end_of_the_axis() -> None:
     w = three_groups()
     w._session.set_together(True)
     handle = w._chart._markers._each[0].handle
     for event in ("drag_start", "drag", "drag_end"):  # what the end says has been picked already
         handle._handle_custom_msg({"event": event, "point": {"x": 1.0, "y": 0.1}, "index": 0}, [])
-    assert w.lrs == pytest.approx((1.0, 10.0, 100.0))
-    assert w._chart.figure.axes[0].scale.max >= 100.0
+    assert w.lrs == pytest.approx((0.1, 1.0, 10.0))
     assert all(marker.label.visible for marker in w._chart._markers._each)
 
 

@@ -21,6 +21,7 @@ from lrwidget.ui.chart.curve_marks import CurveMarks, KeptMarks, common_range
 from lrwidget.ui.chart.ground import DoubleClick, Ground
 from lrwidget.ui.chart.markers import PLOT, Drag, Markers
 from lrwidget.ui.chart.suggestion_marks import LANE, NAME_SIZE, SuggestionMarks
+from lrwidget.ui.parts.leash import leash
 from lrwidget.ui.parts.palette import FAINT, axis, close_all, figure, hidden, put, put_axis, unit_scale
 from lrwidget.ui.parts.settling import SettlingRange
 from lrwidget.ui.parts.view import View
@@ -46,6 +47,8 @@ DECADES = 8.0
 """Of a usual axis, whatever this one has."""
 ROOM = 0.02
 """Beyond either end of the axis, as a share of it: half a handle."""
+TOGETHER = "lrw-together"
+"""CSS class of the chart while a dragged marker takes all others along."""
 TICKS = 9
 """Powers of ten on the LR axis, at most: what a narrow chart has room for."""
 HINT = "Press Sweep: the loss appears here"
@@ -82,6 +85,7 @@ class LossChart(View):
         "sweeps",
         "chosen",
         "frozen",
+        "together",
         "sweep_message",
         "phase",
     )
@@ -118,9 +122,13 @@ class LossChart(View):
             default_size=13,
             font_weight="normal",
         )
-        self._drag = Drag(on_drag, on_drop, self._second_click, self._on_axis, refresh_s, clock)
+        self._drag = Drag(
+            on_drag, on_drop, self._second_click, self._on_axis, refresh_s, clock, told_at=clicked_at or clock
+        )
         self._markers = self._markers_of([])
-        self._fitted = self._fitted_loss = (0.0, 0.0)
+        self._swept = self._fitted = self._fitted_loss = (0.0, 0.0)
+        self._lrs: tuple[float, ...] = ()
+        self._together = False
         self._settling = SettlingRange()
         self._x_axis = axis(self._x, lr_label(1))
         self._y_axis = axis(self._loss, "loss", side="left", visible=False)
@@ -131,7 +139,7 @@ class LossChart(View):
         )
         self._words = ipywidgets.HTML()
         self._words.add_class("lrw-words")
-        self.view = ipywidgets.VBox([hidden(STYLE), self.figure, self._words])
+        self.view = ipywidgets.VBox([hidden(STYLE), leash(ROOM), self.figure, self._words])
 
     def render(self, state: "LRState") -> None:
         """Show the state; what a pointer holds stays where the pointer has it."""
@@ -150,6 +158,8 @@ class LossChart(View):
         if not self._markers.held:
             # A change of scale under the pointer would make the handle jump away from it.
             self._fit_x(state)
+        self._lrs, self._together = state.lrs, state.together
+        (self.figure.add_class if state.together else self.figure.remove_class)(TOGETHER)
         self._markers.place(state.lrs, state.frozen)
         self._suggestions.render(state.advice)
         self.stream(state)
@@ -203,7 +213,8 @@ class LossChart(View):
     def _clicked(self, lr: float) -> None:
         if not self._second_click(lr):
             self._picked = True
-            self._on_pick_max(self._on_axis(lr))
+            # Where no sweep goes no loss tells for an LR; slower markers may have taken the axis there.
+            self._on_pick_max(within(lr, *self._swept))
 
     def _second_click(self, lr: float) -> bool:
         """Reset if a click is the second at its place: by pixels if the axis has moved between, by LR if not yet."""
@@ -220,17 +231,20 @@ class LossChart(View):
         low, high = state.config.start_lr, state.config.end_lr
         if state.curve is not None and len(state.curve) and state.phase != "sweeping":
             low, high = float(state.curve.lrs[0]), max(high, float(state.curve.lrs[-1]))
-        low, high = min((low, *state.lrs, *self._kept.ends)), max((high, *state.lrs, *self._kept.ends))
+        self._swept = min((low, *self._kept.ends)), max((high, *self._kept.ends))
+        low, high = min((self._swept[0], *state.lrs)), max((self._swept[1], *state.lrs))
         if (low, high) != self._fitted:
             self._fitted = (low, high)
             room = (high / low) ** ROOM
             put_axis(self._x_axis, powers_between(low, high, TICKS), tick_text, min=low / room, max=high * room)
             self._ground.fit(low / room, high * room)
 
-    def _on_axis(self, lr: float) -> float:
-        """The LR of a place: a pointer may leave the chart, a marker may not leave what the axis is of."""
-        low, high = self._fitted
-        return min(max(lr, low), high)
+    def _on_axis(self, index: int, lr: float) -> float:
+        """The LR of a marker at a place: a pointer may leave the chart, a marker and those it takes along may not."""
+        (low, high), own = self._fitted, self._lrs[index]
+        if self._together:
+            low, high = low * own / min(self._lrs), high * own / max(self._lrs)
+        return within(lr, low, high)
 
     def _fit_loss(self, live: bool, points: int) -> None:
         """Fit the loss axis around the curves, between the rows of handles below and of suggestions above.
@@ -258,6 +272,11 @@ class LossChart(View):
             room = max(0.0, 0.05 * abs(own.high + own.low) / 2 - (own.high - own.low)) / 2
             own = LossRange(own.low - room, own.high + room, own.tail)
         return common_range(own, self._kept.descents, live=live)
+
+
+def within(value: float, low: float, high: float) -> float:
+    """The value, or the end that it is beyond."""
+    return min(max(value, low), high)
 
 
 def tick_text(lr: float) -> str:

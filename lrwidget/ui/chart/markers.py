@@ -26,6 +26,8 @@ from lrwidget.ui.parts.palette import FAINT, TEXT, put
 
 HOLD_S = 10.0
 """Seconds after which a drag that sends nothing counts as over."""
+LATE_S = 600.0
+"""Seconds that what is heard out of turn may be late; what seems later comes from a page with another clock."""
 PLOT, ROOM = 270.0, 108.0
 """Height in px of a usual plot, and what rows of handles may take of it; for more than that the plot grows."""
 PAGE = "var(--jp-layout-color0, white)"
@@ -121,17 +123,19 @@ class Drag:
         on_drag: called with a group's index and LR while its marker is dragged, at most every `refresh_s`.
         on_drop: called with a group's index and LR when its marker is let go.
         on_click: called with the LR of a marker that is clicked and not moved.
-        on_axis: called with the LR where a pointer is, gives the one that a marker there has.
+        on_axis: called with a group's index and the LR where a pointer is, gives the one that its marker has there.
         refresh_s: shortest time between two calls of `on_drag`, in seconds.
         clock: seconds from any start.
+        told_at: when the page said what is being heard, likewise.
     """
 
     on_drag: Callable[[int, float], object]
     on_drop: Callable[[int, float], object]
     on_click: Callable[[float], object]
-    on_axis: Callable[[float], float]
+    on_axis: Callable[[int, float], float]
     refresh_s: float
     clock: Callable[[], float]
+    told_at: Callable[[], float]
 
 
 class Markers:
@@ -235,8 +239,8 @@ class Marker:
         self._index, self._color, self._edge = index, color, look.edge
         self._scale, self._drag = scales["x"], drag
         self._lr = self._last = math.nan
-        self._held_until = self._told = -math.inf
-        self._moved = False
+        self._held_until = self._told = self._heard = -math.inf
+        self._begun = self._moved = False
         self.handle = bqplot.Scatter(
             x=[1e-3],
             y=[height],
@@ -307,11 +311,22 @@ class Marker:
         for widget in (*self._links, self.handle, self.line, self.label):
             widget.close()
 
+    def _is_late(self) -> bool:
+        """Whether what is heard was said before what has been: ipykernel 7 may hear one hand on two threads."""
+        said = self._drag.told_at()
+        late = self._heard - LATE_S < said < self._heard
+        self._heard = self._heard if late else said
+        return late
+
     def _start(self, _mark: object, _message: dict[str, Any]) -> None:
+        if self._is_late():
+            return
         self._held_until = self._drag.clock() + HOLD_S
-        self._moved = False
+        self._begun, self._moved = True, False
 
     def _move(self, _mark: object, message: dict[str, Any]) -> None:
+        if self._is_late() or not self._begun:
+            return
         now = self._drag.clock()
         self._held_until = now + HOLD_S
         self._moved = True
@@ -319,9 +334,13 @@ class Marker:
             self._tell(self._lr_of(message))
 
     def _drop(self, _mark: object, message: dict[str, Any]) -> None:
+        self._is_late()  # no: a drag has one end
         self._held_until = -math.inf
         lr = self._lr_of(message)
-        if self._moved:
+        # An end may be heard alone, its beginning late and too late.
+        moved = self._moved if self._begun else not math.isclose(lr, self._lr, rel_tol=1e-3)
+        self._begun = self._moved = False
+        if moved:
             self._drag.on_drop(self._index, lr)
         else:  # A mere click would give the LR back rounded by the axis.
             self._drag.on_click(lr)
@@ -332,7 +351,7 @@ class Marker:
         self._drag.on_drag(self._index, lr)
 
     def _lr_of(self, message: dict[str, Any]) -> float:
-        return self._drag.on_axis(float(message["point"]["x"]))
+        return self._drag.on_axis(self._index, float(message["point"]["x"]))
 
     def _put_right(self, _change: object = None) -> None:
         """Follow a hand that has stopped; correct a place that comes late and is no longer, or never was, the state's.
@@ -340,7 +359,7 @@ class Marker:
         The browser sends the place of the handle besides telling of each move, less often, and always the last one.
         """
         if self.held and self._moved:
-            lr = self._drag.on_axis(float(self.handle.x[0]))
+            lr = self._drag.on_axis(self._index, float(self.handle.x[0]))
             if lr != self._last:
                 self._tell(lr)
         elif not self.held and math.isfinite(self._lr):

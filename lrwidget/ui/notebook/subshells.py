@@ -1,9 +1,9 @@
 """Comms that outlive the subshell they were last answered from.
 
-JupyterLab sends what a page tells of its widgets to a subshell of the kernel, and has that deleted when the page, or the
-notebook in it, is gone; the next page has another. ipykernel 7.4 sends a message to the subshell from which its comm
-was last answered, whatever the message says, and drops it when that subshell is gone: after a reload in the middle of a
-sweep a widget would be deaf for ever. Here such a message goes where it says.
+JupyterLab sends what a page tells of its widgets to a subshell of the kernel, and has that deleted when the page, or
+the notebook in it, is gone; the next page has another. ipykernel 7.4 sends a message to the subshell from which its
+comm was last answered, whatever the message says, and drops it when that subshell is gone: after a reload in the middle
+of a sweep a widget would be deaf for ever. Here such a message goes where it says.
 """
 
 from contextlib import suppress
@@ -30,7 +30,7 @@ def install(kernel: Any) -> None:
 
 
 def uninstall() -> None:
-    """ipykernel's own way again, unless somebody has put another in the place of ours."""
+    """Take ours away, unless somebody has put another in the place of ours."""
     global _ways
     comm = _comm_class()
     if _ways is not None and comm is not None and comm._reply_subshell_for is _ways[1]:
