@@ -300,6 +300,93 @@ def test_the_focus_stays_in_the_widget_when_a_pressed_button_is_disabled(widget:
     expect_letters_are_no_commands(widget)
 
 
+@pytest.fixture
+def long_run(widget: WidgetPage) -> Iterator[WidgetPage]:
+    """Fine-tune, pressed by keyboard, starts a run that nobody sees the end of."""
+    notebook = widget.notebook
+    notebook.kernel_value("globals().update(pause=0.02)")
+    widget.enter(widget.field("epochs"), "50")
+    notebook.wait_value("w.state.options.epochs", 50)
+    yield widget
+    widget.rest()
+    notebook.kernel_value("globals().update(pause=0.0)")
+    widget.enter(widget.field("epochs"), "1")
+    notebook.wait_value("w.state.options.epochs", 1)
+
+
+def fine_tune(widget: WidgetPage) -> None:
+    """Press Fine-tune by keyboard; the page brings the focus to Pause and stays where it was scrolled to."""
+    button = widget.button("Fine-tune")
+    button.focus()
+    before = widget.root.bounding_box()
+    widget.page.keyboard.press("Enter")
+    expect(widget.button("Pause")).to_be_focused()
+    expect(button).to_be_disabled()
+    expect(widget.button("Pause")).to_be_focused()
+    after = widget.root.bounding_box()
+    assert before
+    assert after
+    assert after["y"] == before["y"]
+
+
+def expect_over(widget: WidgetPage) -> None:
+    """Wait until the job is over and every button knows it: Fine-tune is told last."""
+    widget.wait_idle()
+    expect(widget.button("Fine-tune")).to_be_enabled()
+
+
+def test_the_focus_goes_from_fine_tune_to_pause_and_stop_and_back(long_run: WidgetPage) -> None:
+    page = long_run.page
+    fine_tune(long_run)
+    page.keyboard.press("Enter")
+    expect(long_run.button("Resume")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(long_run.button("Pause")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(long_run.button("Stop")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect_over(long_run)
+    expect(long_run.button("Fine-tune")).to_be_focused()
+    expect(long_run.button("Copy code")).to_be_visible()  # no press has reached it
+
+
+def test_a_run_that_ends_by_itself_gives_the_focus_back(long_run: WidgetPage) -> None:
+    long_run.enter(long_run.field("epochs"), "1")
+    long_run.notebook.wait_value("w.state.options.epochs", 1)
+    fine_tune(long_run)
+    expect_over(long_run)
+    expect(long_run.button("Fine-tune")).to_be_focused()
+
+
+def test_the_focus_stays_where_the_user_has_moved_it(long_run: WidgetPage) -> None:
+    fine_tune(long_run)
+    field = field_of(long_run)
+    long_run.notebook.kernel_value("w.stop()")
+    expect_over(long_run)
+    expect(field).to_be_focused()
+
+    fine_tune(long_run)
+    long_run.button("Copy code").focus()
+    long_run.notebook.kernel_value("w.stop()")
+    expect_over(long_run)
+    expect(long_run.button("Copy code")).to_be_focused()
+
+
+def test_the_next_job_has_its_own_origin(long_run: WidgetPage) -> None:
+    fine_tune(long_run)
+    field_of(long_run)
+    long_run.notebook.kernel_value("w.stop()")
+    expect_over(long_run)
+    long_run.enter(long_run.field("steps"), "3000")
+    long_run.button("Sweep").focus()
+    long_run.page.keyboard.press("Enter")
+    expect(long_run.button("Pause")).to_be_focused()
+    long_run.page.keyboard.press("Tab")
+    long_run.page.keyboard.press("Enter")
+    expect_over(long_run)
+    expect(long_run.button("Sweep")).to_be_focused()
+
+
 def expect_letters_are_no_commands(widget: WidgetPage) -> None:
     """B, B, D, D with the focus on a button would add two cells and delete one."""
     cells = widget.page.locator(".jp-Notebook .jp-Cell")

@@ -13,6 +13,12 @@ from lrwidget.ui.parts.palette import hidden
 LR_CLASS = "lrw-lr"
 """CSS class of the fields that can be stepped."""
 
+START_CLASS = "lrw-start"
+"""CSS class of the buttons that start a job."""
+
+JOB_CLASS = "lrw-job"
+"""CSS class of the buttons for a job that runs."""
+
 STEP = 1.05
 
 # Labels lend their hints to their fields. Fields without a label are named by their hints, which browsers do not do
@@ -20,6 +26,7 @@ STEP = 1.05
 # To JupyterLab a letter is a command wherever no text is edited: D, D deletes cells. Letters typed in a widget are kept
 # from it, which listens at the document, by a listener before that. And a page takes the focus away from a button that
 # is disabled, as Sweep is when it was pressed: it goes on to another button of the row, or waits in the row for one.
+# From one that starts a job it goes to those for the job, wherever they are, and from these back when the job is over.
 # A chart that grows changes ten times a second: only what is new is named, and no part of a drawing.
 # One listener for all fields below a widget's root, before the fields see the key: they let none pass.
 # A field's text is rounded, its placeholder is exact, and what the kernel says may be behind. `run` is what the keys
@@ -59,27 +66,34 @@ LISTEN = """
         }, true);
     }
 
-    let last = null, waits = null;
+    let last = null, origin = null, waits = null;
+    const go = part => part.focus({preventScroll: true});
+    const forJob = () => [...root.querySelectorAll('.%(job)s')];
     const hold = control => {
         const row = control.closest('.widget-container') ?? root;
-        const free = [...row.querySelectorAll('button')].filter(button => !button.disabled);
+        if (control.matches('.%(start)s')) origin = control;
+        const others = control === origin && forJob().length ? [...forJob(), origin]
+            : control.matches('.%(job)s') && origin?.isConnected ? [origin]
+            : [...row.querySelectorAll('button')];
+        const free = others.filter(button => !button.disabled);
         const after = button => control.compareDocumentPosition(button) & Node.DOCUMENT_POSITION_FOLLOWING;
         const next = free.find(after) ?? free[0];
         if (!next) {
             row.tabIndex = -1;
             row.style.outline = 'none';
         }
-        (next ?? row).focus({preventScroll: true});
-        waits = next ? null : row;
+        go(next ?? row);
+        waits = next ? null : {row, others};
     };
     root.addEventListener('focusin', event => { last = event.target; });
     root.addEventListener('focusout', () => { waits = null; });
     new MutationObserver(records => {
         for (const {target} of records) {
             const at = document.activeElement;
-            if (!target.disabled && waits === at && waits?.contains(target)) target.focus({preventScroll: true});
+            if (!target.disabled && waits?.row === at && waits.others.includes(target)) go(target);
             if (target.disabled && target === last && (at === target || at === document.body)) hold(target);
         }
+        if (origin && !origin.disabled && forJob().every(button => button.disabled)) origin = null;
     }).observe(root, {subtree: true, attributeFilter: ['disabled']});
 
     const field = event => event.target.closest('.%(lr)s input');
@@ -123,6 +137,9 @@ LISTEN = """
 })(this.closest('.lrwidget'))
 """
 
+NAMES = {"lr": LR_CLASS, "start": START_CLASS, "job": JOB_CLASS, "step": STEP}
+"""What the script is filled in with."""
+
 
 def page_help() -> ipywidgets.HTML:
     """An unseen part that makes this work in the widget it is put into; more than one do no harm.
@@ -130,5 +147,5 @@ def page_help() -> ipywidgets.HTML:
     A style sheet tells when it has come to the page, which a script inside an HTML widget cannot. Where a page forbids
     such scripts fields can be typed into as ever.
     """
-    script = html.escape(LISTEN % {"lr": LR_CLASS, "step": STEP})
+    script = html.escape(LISTEN % NAMES)
     return hidden(f'<style onload="{script}">.{LR_CLASS} input {{ font-variant-numeric: tabular-nums }}</style>')

@@ -21,6 +21,7 @@ from lrwidget.ui.parts.fields import (
     read_share,
     warning,
 )
+from lrwidget.ui.parts.keys import START_CLASS
 from lrwidget.ui.parts.once import once
 from lrwidget.ui.parts.palette import button, close_all, hinted, put, wrapped
 from lrwidget.ui.parts.view import View
@@ -131,6 +132,7 @@ class RunControls(View):
         self.phases = self._choice("phases", "phases", "195px")
         self.preset = Choice(self._another_preset, self._note, "preset", HINTS["preset"], "220px")
         self.fine_tune = button("Fine-tune", "play", "Train with the schedule on the screen", "primary")
+        self.fine_tune.add_class(START_CLASS)
         self.code = button("Copy code", "code", "This run as plain PyTorch, to the clipboard and on the screen", "")
         self._code = ipywidgets.HTML()
         self.fine_tune.on_click(lambda _button: on_fine_tune())

@@ -13,7 +13,7 @@ from lrwidget.engine.errors import InputError, in_one_line
 from lrwidget.engine.words import format_lr
 from lrwidget.look.numbers import format_loss, format_seconds
 from lrwidget.ui.parts.fields import Field, LRField, read_steps, warning
-from lrwidget.ui.parts.keys import page_help
+from lrwidget.ui.parts.keys import JOB_CLASS, START_CLASS, page_help
 from lrwidget.ui.parts.palette import BRAND, button, close_all, hidden, hinted, meter, put, wrapped
 from lrwidget.ui.parts.view import CALM_S, View
 
@@ -77,6 +77,8 @@ class Toolbar(View):
         )
         self.pause = button("Pause", "pause", PAUSE, "")
         self.stop = button("Stop", "stop", STOP, "")
+        for made, role in ((self.sweep, START_CLASS), (self.pause, JOB_CLASS), (self.stop, JOB_CLASS)):
+            made.add_class(role)
         self.sweep.layout.min_width = self.stop.layout.min_width = "80px"
         # What is entered stays in the field until Sweep is pressed.
         self.start_lr = LRField(
