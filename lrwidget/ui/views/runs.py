@@ -242,6 +242,7 @@ def epochs_table(history: "History") -> str:
     validated = ["valid loss"] if any(point.valid_loss is not None for point in history.epochs) else []
     head = "".join(f"<th>{html.escape(name)}</th>" for name in ("epoch", "train loss", *validated, *metrics))
     short = steps_of_short_epoch(history)
+    head += "<td></td>" if short else ""
 
     def row(point: "EpochPoint") -> str:
         valid = math.nan if point.valid_loss is None else point.valid_loss
