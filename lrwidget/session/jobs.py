@@ -57,6 +57,11 @@ class Job(Generic[T]):
         """What it ended with, when it did not end well."""
         return self._error
 
+    @property
+    def pausing(self) -> bool:
+        """Whether `should_stop` would wait."""
+        return self._pausing and not self._stopping
+
     def should_stop(self) -> bool:
         """Whether it was asked to stop; cheap enough for every step. Returns when a pause is over."""
         if self._pausing:
@@ -79,7 +84,7 @@ class Job(Generic[T]):
 
     def _wait_out_the_pause(self) -> None:
         began = time.monotonic()
-        while self._pausing and not self._stopping:
+        while self.pausing:
             time.sleep(PAUSE_S)
         self.seconds_paused += time.monotonic() - began
 

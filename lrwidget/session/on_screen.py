@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from lrwidget.engine.runs.history import EpochPoint, History
 from lrwidget.engine.runs.run import Run, RunPoint
@@ -47,6 +47,17 @@ class OnScreen(Protocol[T]):
         ...
 
 
+def shown_whole_in_pauses(job: Job[Any], show: Show, seen: Callable[[], Changes]) -> Callable[[], bool]:
+    """Whether a job is to stop, as it asks at every step; before it waits, all of its steps until then are shown."""
+
+    def should_stop() -> bool:
+        if job.pausing:
+            show(**seen())
+        return job.should_stop()
+
+    return should_stop
+
+
 class SweepOnScreen:
     """A sweep, shown as its curve.
 
@@ -81,14 +92,22 @@ class SweepOnScreen:
         """Sweep."""
         sweep = self._sweep
         pace = Pace(sweep.config.num_steps, clock, job)
+        last: SweepPoint | None = None
+
+        def seen() -> Changes:
+            if last is None:
+                return {}
+            return {"curve": sweep.curve(), "progress": pace.progress(last.step + 1, last.smoothed, last.lr)}
 
         def show_point(point: SweepPoint) -> None:
+            nonlocal last
+            last = point
             if pace.due():
-                show(curve=sweep.curve(), progress=pace.progress(point.step + 1, point.smoothed, point.lr))
+                show(**seen())
                 pace.shown()
 
         try:
-            curve = sweep.run(job.should_stop, show_point)
+            curve = sweep.run(shown_whole_in_pauses(job, show, seen), show_point)
         except KeyboardInterrupt:
             curve = sweep.curve()
         if job.interrupted and curve.stop_reason is StopReason.STOPPED:
@@ -170,7 +189,7 @@ class RunOnScreen:
             self._on_epoch(epoch)
 
         try:
-            return run.run(job.should_stop, show_point, show_epoch, show_validation)
+            return run.run(shown_whole_in_pauses(job, show, seen), show_point, show_epoch, show_validation)
         except KeyboardInterrupt:
             return run.history()
 

@@ -1195,6 +1195,23 @@ class Looking:
             assert self.called.wait_for(lambda: self.calls >= calls, 10)
 
 
+@pytest.mark.parametrize("name", ["sweep", "run"])
+def test_before_a_job_waits_in_a_pause_all_of_its_steps_are_shown(name: str) -> None:
+    loss = Pausing(at=3)
+    session = Session(a_loop(loss), launch=run_in_thread)
+    job: Job[Any] = session.sweep(num_steps=400) if name == "sweep" else session.fine_tune(steps=400)
+    assert loss.reached.wait(10)
+    session.pause()
+    seen = threading.Event()
+    session.state.observe(lambda _: session.state.progress.step == 3 and seen.set(), "progress")
+    loss.go.set()
+    assert seen.wait(10)
+    shown = session.state.curve if name == "sweep" else session.state.history
+    assert shown is not None and len(shown) == 3 and session.state.paused
+    session.stop()
+    job.wait(10)
+
+
 def test_a_paused_sweep_waits_keeps_the_model_and_ends_as_if_it_had_not_waited() -> None:
     torch.manual_seed(1)
     whole = Session(a_loop(), launch=run_inline)

@@ -21,6 +21,7 @@ from lrwidget.ui.chart.curve_marks import CurveMarks, KeptMarks, common_range
 from lrwidget.ui.chart.ground import DoubleClick, Ground
 from lrwidget.ui.chart.markers import PLOT, Drag, Markers
 from lrwidget.ui.chart.suggestion_marks import LANE, NAME_SIZE, SuggestionMarks
+from lrwidget.ui.chart.sweep_lines import STYLE as KEPT_LINES
 from lrwidget.ui.parts.leash import leash
 from lrwidget.ui.parts.palette import FAINT, axis, close_all, figure, hidden, put, put_axis, unit_scale
 from lrwidget.ui.parts.settling import SettlingRange
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from lrwidget.state import LRState
 
 # What takes the clicks is not drawn: a thousand cells that nobody can see were a tenth of all the browser's work.
-STYLE = f"""<style>
+STYLE = f"""<style>{KEPT_LINES}
 .lrw-chart .heatmapcell {{ cursor: crosshair; visibility: hidden; pointer-events: all; }}
 .lrw-chart text.label[style*="font-size: {NAME_SIZE}px"] {{ pointer-events: all; cursor: pointer; }}
 .lrw-advice td, .lrw-advice th {{ padding: 1px 10px 1px 0; text-align: left; vertical-align: top; }}

@@ -24,6 +24,8 @@ KEPT_POINTS = 300
 
 WIDTH, HEIGHT = 700.0, 270.0
 """Size in px of a plot, for names that must not cover each other."""
+NARROW = 450.0
+"""Width in px of a narrow plot, in which a name must not begin before the axis does."""
 NAME_SIZE, LETTER, LINE = 12, 6.5, 15.0
 """Font size of a sweep's name, and how wide a letter and how high a line of it are, in px."""
 LIFT = 9
@@ -230,7 +232,9 @@ class KeptMarks:
         if best is None:
             return None
         taken.append((*boxes[best], width))
-        return Place(float(line.lrs[tries[best]]), float(line.losses[tries[best]]))
+        # It ends there, unless it would begin beyond the axis.
+        lr = x.min * (x.max / x.min) ** min(1.0, width / NARROW)
+        return Place(max(float(line.lrs[tries[best]]), lr), float(line.losses[tries[best]]))
 
 
 def _meet(right: float, top: float, width: float, other_right: float, other_top: float, other_width: float) -> bool:

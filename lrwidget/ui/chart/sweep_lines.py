@@ -12,6 +12,13 @@ CHOSEN_WIDTH, KEPT_WIDTH = 3.0, 1.8
 """Widths in px of the chosen sweep's line and of the others'."""
 
 
+STYLE = f"""
+.lrw-chart path.line[style*="stroke-width: {KEPT_WIDTH}"] {{ mix-blend-mode: darken; }}
+[data-jp-theme-light=false] .lrw-chart path.line[style*="stroke-width: {KEPT_WIDTH}"] {{ mix-blend-mode: lighten; }}
+"""
+"""Others lie above the chosen line, because what a browser draws anew must come last; but it shows through them."""
+
+
 class LineLook(NamedTuple):
     """A line that is told from its neighbours, by those who see no colours as well.
 

@@ -65,7 +65,8 @@ class Binding:
     def _changed(self, change: Any) -> None:
         with self._lock:
             name = change["name"]
-            if name in STREAMED.get(self._state.phase, ()):
+            # In a pause nothing streams: what still comes is how far the job is, until it goes on.
+            if name in STREAMED.get(self._state.phase, ()) and not self._state.paused:
                 for follower in self._followers:
                     if name in follower.view.watches:
                         follower.stream(self._state, self._refresh_s)

@@ -98,6 +98,7 @@ class GroupTable(View):
         ]
         self.rows: list[Row] = []
         self._shares: tuple[float, ...] = ()
+        self._lrs: tuple[float, ...] = ()
         self._grid = ipywidgets.GridBox(
             layout=ipywidgets.Layout(align_items="flex-start", grid_gap="0 6px", width="100%", overflow="auto hidden")
         )
@@ -115,6 +116,9 @@ class GroupTable(View):
         self._shares = shares = shares_on_screen(state)
         self._fit(len(state.groups))
         lrs = tuple(state.lrs)
+        if lrs != self._lrs:
+            self._lrs = lrs
+            put(self._note, value="")  # what was wrong with a text is past
         frozen = state.frozen or (False,) * len(lrs)
         shown = len(shares) == len(self.rows) > 1
         put(self._share_head, value=f"<b title='{SHARES}'>grad<span class='lrw-wide'>ient</span></b>" if shown else "")

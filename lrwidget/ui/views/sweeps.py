@@ -171,14 +171,14 @@ class SweepList(View):
             width="150px",
         )
         # It gives way where the page is narrow, before the facts do.
-        name.view.layout.flex, name.view.layout.min_width = "0 4 auto", "70px"
+        name.view.layout.flex, name.view.layout.min_width = "0 1 auto", "70px"
         remove = ipywidgets.Button(icon="times", layout=ipywidgets.Layout(width="30px", flex="0 0 auto"))
         remove.on_click(lambda _button: self._on_remove(index))
         self._looks.append(look)
         self._facts.append(facts)
         self.names.append(name)
         self.removers.append(remove)
-        facts.layout.flex, facts.layout.min_width = "1 1 auto", "0"
+        facts.layout.flex, facts.layout.max_width = "1 0 auto", "calc(100% - 170px)"
         return ipywidgets.HBox(
             [look, name.view, facts, remove],
             layout=ipywidgets.Layout(

@@ -82,9 +82,12 @@ def test_a_view_of_numbers_may_want_them_slower_than_the_others_while_a_job_stre
     assert len(screen.drawn) > 15 and len(calm.drawn) in (4, 5)
     state.paused = True
     assert calm.drawn[-1] == (state.progress, True)
+    state.progress = Progress(step=99, total=100)  # what was done before it waited
+    assert calm.drawn[-1] == (state.progress, True)
+    state.paused = False
     state.progress = Progress(step=100, total=100)
     state.phase = Phase.IDLE
-    assert calm.drawn[-1] == (state.progress, True)
+    assert calm.drawn[-1] == (state.progress, False)
 
 
 def test_what_streams_alone_is_shown_alone_and_all_of_it_when_the_job_is_over() -> None:
