@@ -15,14 +15,13 @@ import numpy as np
 
 from lrwidget.engine.words import format_lr
 from lrwidget.look.axes import lr_label, powers_between, round_ticks
-from lrwidget.look.losses import LossRange
 from lrwidget.look.suggestions import reasons
 from lrwidget.ui.chart.curve_marks import CurveMarks, KeptMarks, common_range
 from lrwidget.ui.chart.ground import DoubleClick, Ground
 from lrwidget.ui.chart.markers import PLOT, Drag, Markers
 from lrwidget.ui.chart.suggestion_marks import LANE, NAME_SIZE, SuggestionMarks
 from lrwidget.ui.chart.sweep_lines import STYLE as KEPT_LINES
-from lrwidget.ui.parts.leash import leash
+from lrwidget.ui.parts.leash import TOGETHER_CLASS, leash
 from lrwidget.ui.parts.palette import FAINT, axis, close_all, figure, hidden, put, put_axis, unit_scale
 from lrwidget.ui.parts.settling import SettlingRange
 from lrwidget.ui.parts.view import View
@@ -48,8 +47,6 @@ DECADES = 8.0
 """Of a usual axis, whatever this one has."""
 ROOM = 0.02
 """Beyond either end of the axis, as a share of it: half a handle."""
-TOGETHER = "lrw-together"
-"""CSS class of the chart while a dragged marker takes all others along."""
 TICKS = 9
 """Powers of ten on the LR axis, at most: what a narrow chart has room for."""
 HINT = "Press Sweep: the loss appears here"
@@ -160,7 +157,7 @@ class LossChart(View):
             # A change of scale under the pointer would make the handle jump away from it.
             self._fit_x(state)
         self._lrs, self._together = state.lrs, state.together
-        (self.figure.add_class if state.together else self.figure.remove_class)(TOGETHER)
+        (self.figure.add_class if state.together else self.figure.remove_class)(TOGETHER_CLASS)
         self._markers.place(state.lrs, state.frozen)
         self._suggestions.render(state.advice)
         self.stream(state)
@@ -254,7 +251,7 @@ class LossChart(View):
         """
         if not live:
             self._settling = SettlingRange()  # The next sweep is another.
-        wanted = self._wanted_losses(live)
+        wanted = common_range(self._curve.range, self._kept.descents, live=live)
         put(self._y_axis, visible=wanted is not None)
         if wanted is None:
             return
@@ -265,14 +262,6 @@ class LossChart(View):
         if (bottom, top) != self._fitted_loss:
             self._fitted_loss = (bottom, top)
             put_axis(self._y_axis, round_ticks(low, high), min=bottom, max=top)
-
-    def _wanted_losses(self, live: bool) -> tuple[float, float] | None:
-        own = self._curve.range
-        if own is not None and live:
-            # The first points differ by noise alone, which is not worth the whole height.
-            room = max(0.0, 0.05 * abs(own.high + own.low) / 2 - (own.high - own.low)) / 2
-            own = LossRange(own.low - room, own.high + room, own.tail)
-        return common_range(own, self._kept.descents, live=live)
 
 
 def within(value: float, low: float, high: float) -> float:

@@ -12,9 +12,10 @@ CHOSEN_WIDTH, KEPT_WIDTH = 3.0, 1.8
 """Widths in px of the chosen sweep's line and of the others'."""
 
 
+LINES = f'.lrw-chart g[clip-path]:has(> .curve > path.line[style*="stroke-width: {KEPT_WIDTH}"])'
 STYLE = f"""
-.lrw-chart path.line[style*="stroke-width: {KEPT_WIDTH}"] {{ mix-blend-mode: darken; }}
-[data-jp-theme-light=false] .lrw-chart path.line[style*="stroke-width: {KEPT_WIDTH}"] {{ mix-blend-mode: lighten; }}
+{LINES} {{ mix-blend-mode: darken; }}
+[data-jp-theme-light=false] {LINES} {{ mix-blend-mode: lighten; }}
 """
 """Others lie above the chosen line, because what a browser draws anew must come last; but it shows through them."""
 
