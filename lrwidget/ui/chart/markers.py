@@ -239,7 +239,7 @@ class Marker:
         self._index, self._color, self._edge = index, color, look.edge
         self._scale, self._drag = scales["x"], drag
         self._lr = self._last = math.nan
-        self._held_until = self._told = self._heard = -math.inf
+        self._held_until = self._told = self._heard = self._ended = -math.inf
         self._begun = self._moved = False
         self.handle = bqplot.Scatter(
             x=[1e-3],
@@ -322,19 +322,21 @@ class Marker:
         if self._is_late():
             return
         self._held_until = self._drag.clock() + HOLD_S
-        self._begun, self._moved = True, False
+        self._begun, self._moved, self._ended = True, False, -math.inf
 
     def _move(self, _mark: object, message: dict[str, Any]) -> None:
-        if self._is_late() or not self._begun:
+        if self._is_late() or self._heard == self._ended:
             return
         now = self._drag.clock()
         self._held_until = now + HOLD_S
-        self._moved = True
+        self._begun = self._moved = True  # also when its beginning has not been heard yet
         if now - self._told >= self._drag.refresh_s:
             self._tell(self._lr_of(message))
 
     def _drop(self, _mark: object, message: dict[str, Any]) -> None:
-        self._is_late()  # no: a drag has one end
+        if self._is_late():  # the next drag has begun, and will have its own end
+            return
+        self._ended = self._heard
         self._held_until = -math.inf
         lr = self._lr_of(message)
         # An end may be heard alone, its beginning late and too late.

@@ -672,6 +672,22 @@ def test_what_is_heard_after_the_end_of_a_drag_and_was_said_before_it_changes_no
     assert screen.told[-1] == ("drag", 0, 2e-4)
 
 
+def test_a_drag_is_held_also_when_its_beginning_is_heard_late() -> None:
+    said = [2.0]
+    screen = Listener(clicked_at=lambda: said[0])
+    screen.chart.render(a_state())
+    message(screen.handles[2], "drag", lr=0.1)
+    browser_writes_x(screen.handles[2], 0.1)
+    said[0] = 1.0
+    message(screen.handles[2], "drag_start", lr=1e-2)
+    screen.chart.render(a_state(lrs=(1e-4, 1e-3, 0.1)))
+    assert screen.told == [("drag", 2, 0.1)] and screen.handles[2].x[0] == 0.1
+    said[0] = 3.0
+    message(screen.handles[2], "drag_end", lr=0.5)
+    message(screen.handles[2], "drag", lr=0.4)  # said in the same moment, heard behind it
+    assert screen.told[-1] == ("drop", 2, 0.5)
+
+
 def test_the_end_of_a_drag_counts_when_it_is_heard_before_its_beginning() -> None:
     said = [5.0]
     screen = Listener(clicked_at=lambda: said[0])
