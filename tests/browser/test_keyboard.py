@@ -357,9 +357,11 @@ def test_the_focus_goes_from_fine_tune_to_pause_and_stop_and_back(long_run: Widg
 
 
 def test_a_run_that_ends_by_itself_gives_the_focus_back(long_run: WidgetPage) -> None:
-    long_run.enter(long_run.field("epochs"), "1")
-    long_run.notebook.wait_value("w.state.options.epochs", 1)
-    fine_tune(long_run)
+    long_run.enter(long_run.field("epochs"), "2")
+    long_run.notebook.wait_value("w.state.options.epochs", 2)
+    long_run.button("Fine-tune").focus()
+    long_run.page.keyboard.press("Enter")
+    long_run.notebook.wait_value("[len(w.history), w.history.stop_reason]", [44, "finished"])
     expect_over(long_run)
     expect(long_run.button("Fine-tune")).to_be_focused()
 
