@@ -197,7 +197,7 @@ class WidgetPage:
         self.button(name).click()
 
     def rest(self) -> None:
-        """Stop a job, if one runs: a test that failed has left it to the next."""
+        """Stop a job, if one runs: what a failing test leaves behind is none of the next one's."""
         if self.button("Stop").is_enabled():
             with suppress(PlaywrightTimeoutError):  # it has ended meanwhile
                 self.button("Stop").click(timeout=2000)

@@ -34,8 +34,8 @@ def trained(shared_lab: Lab) -> NotebookPage:
 @pytest.fixture
 def widget(trained: NotebookPage) -> Iterator[WidgetPage]:
     widget = WidgetPage(trained, 1)
-    widget.rest()
     yield widget
+    widget.rest()
     assert not trained.errors
 
 

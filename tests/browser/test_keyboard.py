@@ -49,9 +49,9 @@ def notebook(shared_lab: Lab) -> NotebookPage:
 def widget(notebook: NotebookPage) -> Iterator[WidgetPage]:
     """Each test begins with the same pick."""
     widget = WidgetPage(notebook, 1)
-    widget.rest()
     pick(widget, LRS)
     yield widget
+    widget.rest()
     assert not notebook.errors
 
 

@@ -47,11 +47,11 @@ def notebook(shared_lab: Lab, request: pytest.FixtureRequest) -> NotebookPage:
 def widget(notebook: NotebookPage, request: pytest.FixtureRequest) -> Iterator[WidgetPage]:
     """Each test begins with the same pick; in JupyterLab it uses the first view, in Notebook 7 the second."""
     widget = WidgetPage(notebook, 1 if request.node.callspec.params["notebook"] == "lab" else 2)
-    widget.rest()
     notebook.kernel_value(f"setattr(w, 'lrs', {LRS})")
     for marker, lr in zip(widget.markers, LRS, strict=True):
         marker.expect_lr(lr)
     yield widget
+    widget.rest()
     widget.chart.evaluate(APART)
     assert not notebook.errors
 

@@ -23,8 +23,8 @@ def swept(shared_lab: Lab) -> NotebookPage:
 @pytest.fixture
 def widget(swept: NotebookPage) -> Iterator[WidgetPage]:
     widget = WidgetPage(swept, 1)
-    widget.rest()
     yield widget
+    widget.rest()
     assert not swept.errors
 
 

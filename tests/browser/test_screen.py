@@ -36,17 +36,18 @@ def swept(shared_lab: Lab) -> NotebookPage:
     for cell in (1, 2):
         notebook.run_cell(cell)
         notebook.wait_done(cell)
+    notebook.wait_value("[kept.curve.stop_reason is not None for kept in w.sweeps]", [True, True])
     return notebook
 
 
 @pytest.fixture
 def widget(swept: NotebookPage) -> Iterator[WidgetPage]:
     widget = WidgetPage(swept, 1)
-    widget.rest()
     swept.kernel_value("setattr(w, 'lrs', (1e-4, 1e-3, 1e-2))")
     for marker, lr in zip(widget.markers, (1e-4, 1e-3, 1e-2), strict=True):
         marker.expect_lr(lr)
     yield widget
+    widget.rest()
     assert not swept.errors
 
 

@@ -173,11 +173,11 @@ class TestAfterASweep:
     @pytest.fixture
     def widget(self, swept: NotebookPage) -> Iterator[WidgetPage]:
         widget = WidgetPage(swept, 1)
-        widget.rest()
         swept.kernel_value("setattr(w, 'lrs', (1e-4, 1e-3, 1e-2))")
         for marker, lr in zip(widget.markers, (1e-4, 1e-3, 1e-2), strict=True):
             marker.expect_lr(lr)
         yield widget
+        widget.rest()
         assert not swept.errors
 
     @pytest.mark.parametrize(
