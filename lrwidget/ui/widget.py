@@ -93,7 +93,6 @@ def attach(
         names=names,
         set_lrs=set_lrs,
     )
-    kernel.enable_widgets()
     return LRWidget(loop)
 
 
@@ -163,6 +162,7 @@ class LRWidget:
         self._style = hidden(CHARTS)
         self._view = ipywidgets.VBox([*(row.view for row in rows), self._style])
         self._view.add_class(ROOT_CLASS)
+        kernel.enable(self._view)
         self._picture = Picture(lambda: curve_picture(self.state), self._when_over)
         self._run_picture = Picture(lambda: run_picture(self.state), self._when_over)
         self._binding = bind(self.state, self._views, on_error=self._failed)

@@ -338,7 +338,6 @@ def test_stop_is_heard_while_a_cell_waits(nb: Notebook, shell: str) -> None:
     if shell == "subshell":
         if subshell is None:
             pytest.skip("ipykernel 6 has no subshells")
-        route_as_sent(nb)
     nb.ok("w.sweep(num_steps=300)")
     use = nb.send("print(w.curve.stop_reason, len(w.curve))")
     nb.hold_at(3)
@@ -348,13 +347,6 @@ def test_stop_is_heard_while_a_cell_waits(nb: Notebook, shell: str) -> None:
     nb.let_go()
     assert use.wait().stdout == "stopped 3\n"
     assert nb.given_back()
-
-
-def route_as_sent(nb: Notebook) -> None:
-    """Send comm messages to the shell that they ask for, as ipykernel 7.0 to 7.3 do; 7.4 prefers the one that wrote."""
-    nb.ok(
-        "import ipykernel.comm.comm; ipykernel.comm.comm.BaseComm._reply_subshell_for = lambda s, d, default: default"
-    )
 
 
 def test_stop_ends_a_run_while_a_cell_waits(nb: Notebook) -> None:
@@ -404,7 +396,6 @@ def test_a_sweep_from_its_button_holds_the_next_cell_and_can_be_interrupted(nb: 
     if shell == "subshell":
         if subshell is None:
             pytest.skip("ipykernel 6 has no subshells")
-        route_as_sent(nb)
     nb.ok(
         "lrwidget.ui.notebook.kernel.unload()"
     )  # nothing is installed yet, as in a kernel whose first job comes from a button
@@ -421,7 +412,6 @@ def test_sweep_pressed_while_a_cell_is_running_is_refused_because_the_cell_may_u
     subshell = nb.kernel.create_subshell()
     if subshell is None:
         pytest.skip("ipykernel 6 hears of it only when the cell is over")
-    route_as_sent(nb)
     training = nb.send("print('training', flush=True)\nwhile 'a cell is running' not in w.state.message: pass")
     nb.kernel.wait_for(lambda: training.stdout == "training\n")
     nb.kernel.click(nb.sweep_button, subshell=subshell)
@@ -738,6 +728,29 @@ def test_unloading_leaves_the_kernel_as_it_was_found(nb: Notebook) -> None:
     nb.ok("%load_ext lrwidget")
     nb.ok("w.sweep(num_steps=3)")
     assert nb.given_back()
+
+
+def test_a_run_trains_with_the_lr_that_was_typed_before_its_button_was_pressed(kernel: Kernel) -> None:
+    if kernel.generation == 6:
+        pytest.skip("ipykernel 6 has no subshells")
+    assert kernel.execute(IMPORTS).status == "ok"
+    nb = Notebook(kernel)
+    nb.let_go()
+    nb.ok("busy = Valve(); foreign = ipywidgets.IntText(); foreign.observe(lambda _: busy.wait(), 'value')")
+    field, button, foreign, tap = kernel.value(
+        "[thing.model_id for thing in (w._views[3].rows[-1].lr.view, w._controls.fine_tune, foreign, busy.tap)]"
+    )
+    page = kernel.create_subshell()
+    assert page is not None
+    for thing, value in ((field, "0.5"), (foreign, 0)):  # ipykernel 7.4 sends the next where the first was answered
+        kernel.wait_handled(kernel.set_traits(thing, subshell=page, value=value))
+    kernel.set_traits(foreign, subshell=page, value=1)  # keeps the thread that hears the page
+    kernel.set_traits(field, subshell=page, value="0.02")
+    pressed = kernel.click(button, subshell=page)
+    kernel.wait_handled(kernel.set_traits(tap, value=1))  # by way of the main thread, which is free
+    kernel.wait_handled(pressed)
+    nb.until_idle()
+    assert kernel.value("[w.lrs[-1], w.history.plan.max_lrs[-1]]") == [0.02, 0.02]
 
 
 def test_a_page_that_comes_later_is_heard_when_the_subshell_of_the_first_is_gone(kernel: Kernel) -> None:

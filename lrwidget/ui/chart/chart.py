@@ -120,9 +120,7 @@ class LossChart(View):
             default_size=13,
             font_weight="normal",
         )
-        self._drag = Drag(
-            on_drag, on_drop, self._second_click, self._on_axis, refresh_s, clock, told_at=clicked_at or clock
-        )
+        self._drag = Drag(on_drag, on_drop, self._second_click, self._on_axis, refresh_s, clock)
         self._markers = self._markers_of([])
         self._swept = self._fitted = self._fitted_loss = (0.0, 0.0)
         self._lrs: tuple[float, ...] = ()

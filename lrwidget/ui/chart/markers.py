@@ -26,8 +26,6 @@ from lrwidget.ui.parts.palette import FAINT, TEXT, put
 
 HOLD_S = 10.0
 """Seconds after which a drag that sends nothing counts as over."""
-LATE_S = 600.0
-"""Seconds that what is heard out of turn may be late; what seems later comes from a page with another clock."""
 PLOT, ROOM = 270.0, 108.0
 """Height in px of a usual plot, and what rows of handles may take of it; for more than that the plot grows."""
 PAGE = "var(--jp-layout-color0, white)"
@@ -126,7 +124,6 @@ class Drag:
         on_axis: called with a group's index and the LR where a pointer is, gives the one that its marker has there.
         refresh_s: shortest time between two calls of `on_drag`, in seconds.
         clock: seconds from any start.
-        told_at: when the page said what is being heard, likewise.
     """
 
     on_drag: Callable[[int, float], object]
@@ -135,7 +132,6 @@ class Drag:
     on_axis: Callable[[int, float], float]
     refresh_s: float
     clock: Callable[[], float]
-    told_at: Callable[[], float]
 
 
 class Markers:
@@ -239,8 +235,8 @@ class Marker:
         self._index, self._color, self._edge = index, color, look.edge
         self._scale, self._drag = scales["x"], drag
         self._lr = self._last = math.nan
-        self._held_until = self._told = self._heard = self._ended = -math.inf
-        self._begun = self._moved = False
+        self._held_until = self._told = -math.inf
+        self._moved = False
         self.handle = bqplot.Scatter(
             x=[1e-3],
             y=[height],
@@ -311,38 +307,21 @@ class Marker:
         for widget in (*self._links, self.handle, self.line, self.label):
             widget.close()
 
-    def _is_late(self) -> bool:
-        """Whether what is heard was said before what has been: ipykernel 7 may hear one hand on two threads."""
-        said = self._drag.told_at()
-        late = self._heard - LATE_S < said < self._heard
-        self._heard = self._heard if late else said
-        return late
-
     def _start(self, _mark: object, _message: dict[str, Any]) -> None:
-        if self._is_late():
-            return
         self._held_until = self._drag.clock() + HOLD_S
-        self._begun, self._moved, self._ended = True, False, -math.inf
+        self._moved = False
 
     def _move(self, _mark: object, message: dict[str, Any]) -> None:
-        if self._is_late() or self._heard == self._ended:
-            return
         now = self._drag.clock()
         self._held_until = now + HOLD_S
-        self._begun = self._moved = True  # also when its beginning has not been heard yet
+        self._moved = True
         if now - self._told >= self._drag.refresh_s:
             self._tell(self._lr_of(message))
 
     def _drop(self, _mark: object, message: dict[str, Any]) -> None:
-        if self._is_late():  # the next drag has begun, and will have its own end
-            return
-        self._ended = self._heard
         self._held_until = -math.inf
         lr = self._lr_of(message)
-        # An end may be heard alone, its beginning late and too late.
-        moved = self._moved if self._begun else not math.isclose(lr, self._lr, rel_tol=1e-3)
-        self._begun = self._moved = False
-        if moved:
+        if self._moved:
             self._drag.on_drop(self._index, lr)
         else:  # A mere click would give the LR back rounded by the axis.
             self._drag.on_click(lr)

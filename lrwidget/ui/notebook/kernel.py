@@ -23,6 +23,7 @@ from functools import cache
 from types import FrameType
 from typing import Any
 
+import ipywidgets
 from IPython.core.getipython import get_ipython
 
 from lrwidget.engine.errors import BusyError
@@ -92,15 +93,15 @@ def launch(job: Job[Any], seen_only_in: Callable[[str], bool] = seen_elsewhere) 
         here.start_thread(job, seen_only_in)
 
 
-def enable_widgets() -> None:
-    """Let widgets be loaded and heard where that takes help.
+def enable(view: ipywidgets.Widget) -> None:
+    """Let a view be loaded and heard where that takes help.
 
-    Colab loads widgets that are not its own only when asked; ipykernel 7.4 loses what pages say that come later.
+    Colab loads widgets that are not its own only when asked; ipykernel 7.4 does not keep the order of what a page says.
     """
     if "google.colab" in sys.modules:
         _enable_in_colab()
-    if (kernel := current_kernel()) is not None:
-        subshells.install(kernel)
+    if current_kernel() is not None:
+        subshells.hear_in_order(view)
 
 
 @cache

@@ -1,29 +1,41 @@
-"""Comms that outlive the subshell they were last answered from.
+"""What a page tells of our widgets is heard in the order in which it was told.
 
-JupyterLab sends what a page tells of its widgets to a subshell of the kernel, and has that deleted when the page, or
-the notebook in it, is gone; the next page has another. ipykernel 7.4 sends a message to the subshell from which its
-comm was last answered, whatever the message says, and drops it when that subshell is gone: after a reload in the middle
-of a sweep a widget would be deaf for ever. Here such a message goes where it says.
+JupyterLab sends all that a page tells to one subshell of the kernel, a thread, and has that deleted when the page is
+gone; the next page has another. ipykernel 7.4 sends each message to the thread from which its own comm was last
+answered, whatever the message says. So a learning rate that is typed and the button that is pressed behind it may be
+heard on two threads, the button first; and what is for a subshell that is gone is dropped, so that after a reload in
+the middle of a sweep a widget would be deaf for ever. Here messages to our widgets go where they say. Those to others'
+widgets go as before.
 """
 
+import weakref
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+import ipywidgets
+
 _ways: tuple[Any, Any] | None = None
 """ipykernel's own way, and ours; None while nothing is installed."""
+_roots: tuple[weakref.ref[ipywidgets.Widget], ...] = ()
+"""Views of ours, with all that is in them."""
+_ours: frozenset[str] = frozenset()
+_others: frozenset[str] = frozenset()
+"""The comms of which it is known whose they are."""
 
 
-def install(kernel: Any) -> None:
-    """Let messages to subshells that are gone go where they say; nothing happens in a kernel that never drops them."""
-    global _ways
+def hear_in_order(view: ipywidgets.Widget) -> None:
+    """Let messages to a view, and to what is in it, go where they say; in kernels before ipykernel 7.4 they do."""
+    global _roots, _ways
+    _roots = (*(root for root in _roots if root() is not None), weakref.ref(view))
     comm = _comm_class()
     if _ways is not None or comm is None:
         return
     former = comm._reply_subshell_for
 
     def reply_subshell_for(self: Any, data: Any, default: str | None) -> str | None:
-        subshell: str | None = former(self, data, default)
-        return subshell if subshell is None or _is_there(kernel, subshell) else default
+        subshell: str | None = default if _is_ours(self.comm_id) else former(self, data, default)
+        return subshell
 
     comm._reply_subshell_for = reply_subshell_for
     _ways = (former, reply_subshell_for)
@@ -47,8 +59,28 @@ def _comm_class() -> Any | None:
     return None
 
 
-def _is_there(kernel: Any, subshell: str) -> bool:
-    try:
-        return subshell in kernel.shell_channel_thread.manager.list_subshell()
-    except AttributeError:  # another ipykernel than those we know does as it thinks best
-        return True
+def _is_ours(comm_id: str) -> bool:
+    """Whether a comm is that of a widget in one of our views.
+
+    Views get and lose rows. They are looked through when a comm speaks for the first time.
+    """
+    global _ours, _others
+    if comm_id not in _ours and comm_id not in _others:
+        _ours = frozenset(_comm_ids(*(root() for root in _roots)))
+        _others = _others - _ours if comm_id in _ours else _others | {comm_id}
+    return comm_id in _ours
+
+
+def _comm_ids(*roots: Any) -> Iterator[str]:
+    """The comms of widgets and of all that they are made of."""
+    waiting, seen = list(roots), set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list | tuple):
+            waiting += value
+        elif isinstance(value, ipywidgets.Widget) and value not in seen and value.comm is not None:  # not closed
+            seen.add(value)
+            yield value.comm.comm_id
+            waiting += [getattr(value, name) for name in value.keys]

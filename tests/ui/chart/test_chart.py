@@ -653,52 +653,6 @@ def test_markers_that_one_takes_along_stop_where_the_first_is_at_an_end(screen: 
     assert screen.told[-1] == ("drag", 2, pytest.approx(1e-5))  # with the first at 1e-7
 
 
-def test_what_is_heard_after_the_end_of_a_drag_and_was_said_before_it_changes_nothing() -> None:
-    """A kernel with subshells may hear one hand on two threads."""
-    said = [0.0]
-    screen = Listener(clicked_at=lambda: said[0])
-    screen.chart.render(a_state())
-    for said[0], event, lr in ((1.0, "drag_start", 3e-5), (1.1, "drag", 4e-5), (1.3, "drag_end", 9e-5)):
-        message(screen.handles[0], event, lr)
-    told = list(screen.told)
-    for said[0], event, lr in ((1.2, "drag", 6e-5), (1.0, "drag_start", 3e-5), (1.2, "drag", 6e-5)):
-        message(screen.handles[0], event, lr)
-    assert screen.told == told and told[-1] == ("drop", 0, 9e-5)
-    screen.chart.render(a_state(lrs=(9e-5, 1e-3, 1e-2)))
-    assert screen.handles[0].x[0] == 9e-5  # nothing is held
-    said[0] = 2.0
-    message(screen.handles[0], "drag_start", lr=9e-5)
-    message(screen.handles[0], "drag", lr=2e-4)
-    assert screen.told[-1] == ("drag", 0, 2e-4)
-
-
-def test_a_drag_is_held_also_when_its_beginning_is_heard_late() -> None:
-    said = [2.0]
-    screen = Listener(clicked_at=lambda: said[0])
-    screen.chart.render(a_state())
-    message(screen.handles[2], "drag", lr=0.1)
-    browser_writes_x(screen.handles[2], 0.1)
-    said[0] = 1.0
-    message(screen.handles[2], "drag_start", lr=1e-2)
-    screen.chart.render(a_state(lrs=(1e-4, 1e-3, 0.1)))
-    assert screen.told == [("drag", 2, 0.1)] and screen.handles[2].x[0] == 0.1
-    said[0] = 3.0
-    message(screen.handles[2], "drag_end", lr=0.5)
-    message(screen.handles[2], "drag", lr=0.4)  # said in the same moment, heard behind it
-    assert screen.told[-1] == ("drop", 2, 0.5)
-
-
-def test_the_end_of_a_drag_counts_when_it_is_heard_before_its_beginning() -> None:
-    said = [5.0]
-    screen = Listener(clicked_at=lambda: said[0])
-    screen.chart.render(a_state())
-    message(screen.handles[2], "drag_end", lr=0.5)
-    said[0] = 4.0
-    message(screen.handles[2], "drag_start", lr=1e-2)
-    message(screen.handles[2], "drag", lr=0.1)
-    assert screen.told == [("drop", 2, 0.5)]
-
-
 def test_a_mere_click_on_a_handle_picks_nothing(screen: Listener) -> None:
     message(screen.handles[0], "drag_start", lr=3e-5)
     message(screen.handles[0], "drag_end", lr=3.0000000001e-5)
