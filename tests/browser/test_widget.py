@@ -79,7 +79,8 @@ def start(lab: Lab, *cells: str, app: App = "lab", **how: Any) -> NotebookPage:
 def drag(widget: WidgetPage, marker: Marker, lr: float, *, still: bool = True) -> None:
     """Drag a marker; while the pointer still holds it, its line is under it, and the number field says where it is.
 
-    Where a hand stops is told by a trait, and traits wait behind cells that wait: there the hand must not be `still`.
+    Where a hand stops is told by a trait. In ipykernel 6 traits wait behind cells that wait: there the hand must not be
+    `still`.
     """
     before = marker.x
     with widget.dragging(marker, lr):
@@ -338,11 +339,11 @@ class TestCellsBehindASweep:
         assert not notebook.errors
 
     def test_run_all_gives_what_cell_by_cell_gives_while_stop_and_drags_work(
-        self, notebook: NotebookPage, widget: WidgetPage
+        self, notebook: NotebookPage, widget: WidgetPage, request: pytest.FixtureRequest
     ) -> None:
         notebook.run_all()
         widget.wait_running()
-        drag(widget, widget.markers[2], 2e-3, still=False)
+        drag(widget, widget.markers[2], 2e-3, still=request.node.callspec.params["notebook"] == 7)
         notebook.wait_done(1)
         assert [notebook.prompt(index) for index in (2, 3, 4)] == ["[*]"] * 3
         expect(widget.progress).to_be_visible()
