@@ -129,7 +129,7 @@ class LRWidget:
         self._status = StatusLine()
         self._runs = RunChart(on_restore=self._told(session.restore_best))
         self._controls = RunControls(
-            on_fine_tune=self._told(lambda: session.fine_tune()),
+            on_fine_tune=self._told(self._fine_tune_pressed),
             on_options=session.set_options,
             on_copy_code=self._told(self.code),
             code_of=session.code_of,
@@ -139,7 +139,7 @@ class LRWidget:
             on_stop=self._told(session.stop),
             on_pause=self._told(lambda pause: session.pause() if pause else session.resume()),
         )
-        groups = GroupTable(on_lr=session.pick_group, on_name=session.rename_group, on_freeze=session.freeze)
+        self._groups = GroupTable(on_lr=session.pick_group, on_name=session.rename_group, on_freeze=session.freeze)
         exports = Exports(
             on_picture=self._told(lambda what, kind: picture_file(self.state, what, kind)),
             on_history=self._told(lambda kind: history_file(self.state, kind)),
@@ -149,7 +149,7 @@ class LRWidget:
             self._toolbar,
             self._chart,
             self._picks,
-            groups,
+            self._groups,
             self._sweeps,
             SchedulePreview(numbers.view),
             self._controls,
@@ -454,6 +454,10 @@ class LRWidget:
 
     def _sweep_pressed(self, start_lr: float, end_lr: float, num_steps: int, mode: str) -> None:
         self._session.sweep(start_lr=start_lr, end_lr=end_lr, num_steps=num_steps, mode=mode)
+
+    def _fine_tune_pressed(self) -> None:
+        if not (self._groups.note.just_refused or self._controls.note.just_refused):
+            self._session.fine_tune()
 
     def _failed(self, error: Exception) -> None:
         self.state.error = f"A part of the screen could not be drawn ({type(error).__name__}: {error})."

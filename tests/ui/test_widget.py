@@ -21,6 +21,7 @@ from lrwidget.engine.plans.plan import one_cycle
 from lrwidget.ui.widget import ROOT_CLASS, LRWidget
 from tests.engine import oracle
 from tests.engine.zoo import adam, loader, net
+from tests.ui.hands import type_into
 
 
 @pytest.fixture(autouse=True)
@@ -209,6 +210,17 @@ def test_the_fine_tune_button_trains() -> None:
     w = a_widget()
     button(w, "Fine-tune").click()
     assert len(w.history) == 5 * 6
+
+
+def test_a_press_that_takes_the_focus_from_a_refused_text_does_not_train_with_what_was_there_before() -> None:
+    w = a_widget()
+    for field, right in ((w._groups.fields[0], "3e-4"), (w._controls.epochs, "1")):
+        type_into(field, "3e-")
+        button(w, "Fine-tune").click()
+        assert w.history is None and "Got &#x27;3e-&#x27;" in said(w)
+        type_into(field, right)
+    button(w, "Fine-tune").click()
+    assert len(w.history) == 6 and w.history.plan.max_lrs[0] == 3e-4
 
 
 @pytest.mark.parametrize("label", ["Fine-tune", "Copy code"])

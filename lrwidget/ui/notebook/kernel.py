@@ -23,7 +23,6 @@ from functools import cache
 from types import FrameType
 from typing import Any
 
-import ipywidgets
 from IPython.core.getipython import get_ipython
 
 from lrwidget.engine.errors import BusyError
@@ -93,7 +92,7 @@ def launch(job: Job[Any], seen_only_in: Callable[[str], bool] = seen_elsewhere) 
         here.start_thread(job, seen_only_in)
 
 
-def enable(view: ipywidgets.Widget) -> None:
+def enable(view: Any) -> None:
     """Let a view be loaded and heard where that takes help.
 
     Colab loads widgets that are not its own only when asked; ipykernel 7.4 does not keep the order of what a page says.

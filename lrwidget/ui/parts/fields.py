@@ -3,18 +3,17 @@
 Fields show a number short and keep it exact: a text that was not edited changes nothing.
 """
 
-import html
 import math
 import re
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import ipywidgets
-from traitlets import TraitError
 
-from lrwidget.engine.errors import InputError, LRWidgetError
+from lrwidget.engine.errors import InputError
 from lrwidget.engine.words import format_lr
 from lrwidget.ui.parts.keys import LR_CLASS
+from lrwidget.ui.parts.note import Note
 from lrwidget.ui.parts.palette import hinted, put, put_together
 
 T = TypeVar("T")
@@ -25,8 +24,6 @@ MOST_EPOCHS, MOST_RUN_STEPS = 10_000, 10_000_000
 """Of a run: more is a slip of the finger."""
 HIGHEST_LR = 1e3
 """Above it is a slip of the finger: no optimizer learns at it, and the axis would be mostly empty."""
-
-WARNING = "color: var(--jp-error-color1, #b00020); line-height: 1.4"
 
 
 class Field(Generic[T]):
@@ -49,7 +46,7 @@ class Field(Generic[T]):
         self,
         read: Callable[[str], T],
         told: Callable[[T], object],
-        note: ipywidgets.HTML,
+        note: Note,
         *,
         label: str = "",
         hint: str = "",
@@ -74,16 +71,10 @@ class Field(Generic[T]):
 
     def _edited(self, change: Any) -> None:
         # What `show` writes comes by here too, and is no edit.
-        if change["new"] == self._shown:
-            return
-        answer = ""
-        try:
-            self._told(self._read(change["new"].strip()))
-        except (LRWidgetError, TraitError) as error:
-            answer = warning(str(error))
-        # The field first: beside an answer stands what holds, and the next step of a key begins there.
-        put(self.view, value=self._shown)
-        put(self._note, value=answer)
+        if change["new"] != self._shown:
+            self._note.ask(
+                lambda: self._told(self._read(change["new"].strip())), lambda: put(self.view, value=self._shown)
+            )
 
 
 class LRField(Field[float]):
@@ -93,7 +84,7 @@ class LRField(Field[float]):
     keys step from that one, and a user who clears the field sees it.
     """
 
-    def __init__(self, told: Callable[[float], object], note: ipywidgets.HTML, **looks: Any) -> None:
+    def __init__(self, told: Callable[[float], object], note: Note, **looks: Any) -> None:
         super().__init__(lambda text: read_lr(relative(text, self.value)), told, note, **looks)
         self.view.add_class(LR_CLASS)
 
@@ -181,8 +172,3 @@ def _read(text: str, fits: Callable[[float], bool], expected: str) -> float:
 
 def _whole(text: str, least: int, expected: str, most: float = math.inf) -> int:
     return int(_read(text, lambda value: least <= value <= most and value == int(value), expected))
-
-
-def warning(text: str) -> str:
-    """A text that something is wrong, as HTML."""
-    return f"<span role='alert' style='display: inline-block; margin: 4px 0; {WARNING}'>{html.escape(text)}</span>"

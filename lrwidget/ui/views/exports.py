@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
-from lrwidget.ui.parts.fields import warning
+from lrwidget.ui.parts.note import warning
 from lrwidget.ui.parts.once import once
 from lrwidget.ui.parts.palette import button, close_all, hinted, put, wrapped
 from lrwidget.ui.parts.view import CALM_S, View

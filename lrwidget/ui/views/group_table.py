@@ -5,14 +5,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
-from traitlets import TraitError
 
-from lrwidget.engine.errors import LRWidgetError
 from lrwidget.look.colors import group_color
 from lrwidget.look.markers import fastest
 from lrwidget.look.numbers import format_count
-from lrwidget.ui.parts.fields import Field, LRField, read_name, warning
+from lrwidget.ui.parts.fields import Field, LRField, read_name
 from lrwidget.ui.parts.keys import page_help
+from lrwidget.ui.parts.note import Note
 from lrwidget.ui.parts.palette import FAINT, GRID, UNSEEN, close_all, hidden, meter, put
 from lrwidget.ui.parts.view import CALM_S, View
 
@@ -73,6 +72,7 @@ class GroupTable(View):
         watches: traits of the state that `render` reads.
         refresh_s: seconds between two redraws while a job streams.
         rows: a `Row` for every group, in optimizer order.
+        note: where to answer what is refused.
     """
 
     watches = ("groups", "lrs", "frozen", "curve", "phase")
@@ -86,7 +86,7 @@ class GroupTable(View):
         on_freeze: Callable[[int, bool], object] = lambda index, frozen: None,
     ) -> None:
         self._on_lr, self._on_name, self._on_freeze = on_lr, on_name, on_freeze
-        self._note = ipywidgets.HTML()
+        self.note = Note()
         self._share_head = ipywidgets.HTML()
         self._head = [
             *(
@@ -103,7 +103,7 @@ class GroupTable(View):
             layout=ipywidgets.Layout(align_items="flex-start", grid_gap="0 6px", width="100%", overflow="auto hidden")
         )
         self._grid.add_class("lrw-groups")
-        self.view = ipywidgets.VBox([hidden(STYLE), page_help(), self._grid, self._note])
+        self.view = ipywidgets.VBox([hidden(STYLE), page_help(), self._grid, self.note.view])
         self.view.add_class("lrw-group-box")
 
     @property
@@ -118,7 +118,7 @@ class GroupTable(View):
         lrs = tuple(state.lrs)
         if lrs != self._lrs:
             self._lrs = lrs
-            put(self._note, value="")  # what was wrong with a text is past
+            self.note.answer("")  # what was wrong with a text is past
         frozen = state.frozen or (False,) * len(lrs)
         shown = len(shares) == len(self.rows) > 1
         put(self._share_head, value=f"<b title='{SHARES}'>grad<span class='lrw-wide'>ient</span></b>" if shown else "")
@@ -159,7 +159,7 @@ class GroupTable(View):
     def _row(self, index: int) -> "Row":
         return Row(
             index,
-            self._note,
+            self.note,
             on_lr=lambda lr: self._on_lr(index, lr),
             on_name=lambda name: self._on_name(index, name),
             on_freeze=lambda frozen: self._on_freeze(index, frozen),
@@ -191,7 +191,7 @@ class Row:
     def __init__(
         self,
         index: int,
-        note: ipywidgets.HTML,
+        note: Note,
         *,
         on_lr: Callable[[float], object],
         on_name: Callable[[str], object],
@@ -228,15 +228,8 @@ class Row:
 
     def _ticked(self, change: Any) -> None:
         # What `show_frozen` writes comes by here too.
-        if change["new"] == self._frozen:
-            return
-        answer = ""
-        try:
-            self._on_freeze(change["new"])
-        except (LRWidgetError, TraitError) as error:
-            answer = warning(str(error))
-        put(self.freeze, value=self._frozen)
-        put(self._note, value=answer)
+        if change["new"] != self._frozen:
+            self._note.ask(lambda: self._on_freeze(change["new"]), lambda: put(self.freeze, value=self._frozen))
 
 
 def shares_on_screen(state: "LRState") -> tuple[float, ...]:

@@ -7,9 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import ipywidgets
-from traitlets import TraitError
 
-from lrwidget.engine.errors import InputError, LRWidgetError
+from lrwidget.engine.errors import InputError
 from lrwidget.engine.plans.cycle import Anneal
 from lrwidget.engine.plans.plan import PRESETS, Shape
 from lrwidget.ui.parts.fields import (
@@ -19,9 +18,9 @@ from lrwidget.ui.parts.fields import (
     read_freeze_epochs,
     read_run_steps,
     read_share,
-    warning,
 )
 from lrwidget.ui.parts.keys import START_CLASS
+from lrwidget.ui.parts.note import Note
 from lrwidget.ui.parts.once import once
 from lrwidget.ui.parts.palette import button, close_all, hinted, put, wrapped
 from lrwidget.ui.parts.view import View
@@ -105,6 +104,7 @@ class RunControls(View):
     Attributes:
         view: the widget to show.
         watches: traits of the state that `render` reads.
+        note: where to answer what is refused.
     """
 
     watches = ("options", "phase", "plan", "groups")
@@ -120,7 +120,7 @@ class RunControls(View):
         self._on_options, self._on_code, self._code_of = on_options, on_copy_code, code_of
         self._options: RunOptions | None = None
         self._plan: Plan | None = None
-        self._note = ipywidgets.HTML()
+        self.note = Note()
         self.epochs = self._field("epochs", read_epochs, "epochs", "95px")
         self.steps = self._field("steps", read_run_steps, "run steps", "145px")
         self.freeze_epochs = self._field("freeze_epochs", read_freeze_epochs, "frozen", "95px")
@@ -130,7 +130,7 @@ class RunControls(View):
         self.momentum = self._field("momentum", read_momentum, "momentum", "165px")
         self.anneal = self._choice("anneal", "annealing", "255px")
         self.phases = self._choice("phases", "phases", "195px")
-        self.preset = Choice(self._another_preset, self._note, "preset", HINTS["preset"], "220px")
+        self.preset = Choice(self._another_preset, self.note, "preset", HINTS["preset"], "220px")
         self.fine_tune = button("Fine-tune", "play", "Train with the schedule on the screen", "primary")
         self.fine_tune.add_class(START_CLASS)
         self.code = button("Copy code", "code", "This run as plain PyTorch, to the clipboard and on the screen", "")
@@ -153,7 +153,7 @@ class RunControls(View):
             [
                 wrapped([*(field.view for field in fields)]),
                 wrapped([self.fine_tune, self.code]),
-                self._note,
+                self.note.view,
                 self._code,
             ]
         )
@@ -215,12 +215,12 @@ class RunControls(View):
         def told(value: Any) -> None:
             self._tell(**{name: value})
 
-        field: Field[Any] = Field(read, told, self._note, width=width)
+        field: Field[Any] = Field(read, told, self.note, width=width)
         put(field.view, **hinted(label, HINTS.get(name, "")))
         return field
 
     def _choice(self, name: str, label: str, width: str) -> "Choice":
-        return Choice(lambda value: self._tell(**{name: value or None}), self._note, label, HINTS[name], width)
+        return Choice(lambda value: self._tell(**{name: value or None}), self.note, label, HINTS[name], width)
 
     def _ask_for_code(self) -> None:
         if self._code.value:
@@ -249,7 +249,7 @@ class Choice:
         view: the dropdown.
     """
 
-    def __init__(self, told: Callable[[Any], object], note: ipywidgets.HTML, label: str, hint: str, width: str) -> None:
+    def __init__(self, told: Callable[[Any], object], note: Note, label: str, hint: str, width: str) -> None:
         self._told, self._note = told, note
         self._value: Any = None
         self._showing = False
@@ -273,15 +273,8 @@ class Choice:
             self._showing = False
 
     def _chosen(self, change: Any) -> None:
-        if self._showing or change["new"] == self._value:
-            return
-        answer = ""
-        try:
-            self._told(change["new"])
-        except (LRWidgetError, TraitError) as error:
-            answer = warning(str(error))
-        put(self.view, value=self._value)
-        put(self._note, value=answer)
+        if not self._showing and change["new"] != self._value:
+            self._note.ask(lambda: self._told(change["new"]), lambda: put(self.view, value=self._value))
 
 
 def show_if(needed: bool, field: "Field[Any]") -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import ipywidgets
 
-from lrwidget.ui.parts.fields import WARNING
+from lrwidget.ui.parts.note import WARNING
 from lrwidget.ui.parts.palette import MESSAGE, TEXT, UNSEEN, close_all, put
 from lrwidget.ui.parts.view import View
 

@@ -14,7 +14,8 @@ from lrwidget.engine.sweeps.curve import StopReason
 from lrwidget.engine.words import format_lr
 from lrwidget.ui.chart.sweep_lines import CHOSEN_WIDTH, DASHES, KEPT_WIDTH, line_look
 from lrwidget.ui.parts.fields import Field
-from lrwidget.ui.parts.palette import FAINT, TEXT, close_all, hidden, put
+from lrwidget.ui.parts.note import Note
+from lrwidget.ui.parts.palette import FAINT, TEXT, Button, close_all, hidden, put
 from lrwidget.ui.parts.view import View
 
 if TYPE_CHECKING:
@@ -110,11 +111,11 @@ class SweepList(View):
         self._on_choose, self._on_rename, self._on_remove = on_choose, on_rename, on_remove
         self._chosen: int | None = None
         self._showing = False
-        self._note = ipywidgets.HTML()
+        self._note = Note()
         self._looks: list[ipywidgets.HTML] = []
         self._facts: list[ipywidgets.HTML] = []
         self.names: list[Field[str]] = []
-        self.removers: list[ipywidgets.Button] = []
+        self.removers: list[Button] = []
         self.choice = ipywidgets.RadioButtons(options=[])
         self.choice.observe(self._clicked, "index")
         self._rows = ipywidgets.GridBox(
@@ -126,7 +127,7 @@ class SweepList(View):
         self._hint = ipywidgets.HTML(f"<span style='color: {FAINT}; line-height: 1.4'>{NONE_YET}</span>")
         kept = ipywidgets.Box([self._grid, self._hint])
         kept.add_class("lrw-kept")
-        self.view = ipywidgets.VBox([hidden(STYLE), kept, self._note])
+        self.view = ipywidgets.VBox([hidden(STYLE), kept, self._note.view])
         self.view.add_class("lrw-sweeps")
 
     def render(self, state: "LRState") -> None:
@@ -172,7 +173,7 @@ class SweepList(View):
         )
         # It gives way where the page is narrow, before the facts do.
         name.view.layout.flex, name.view.layout.min_width = "0 1 auto", "70px"
-        remove = ipywidgets.Button(icon="times", layout=ipywidgets.Layout(width="30px", flex="0 0 auto"))
+        remove = Button(icon="times", layout=ipywidgets.Layout(width="30px", flex="0 0 auto"))
         remove.on_click(lambda _button: self._on_remove(index))
         self._looks.append(look)
         self._facts.append(facts)

@@ -12,8 +12,9 @@ import ipywidgets
 from lrwidget.engine.errors import InputError, in_one_line
 from lrwidget.engine.words import format_lr
 from lrwidget.look.numbers import format_loss, format_seconds
-from lrwidget.ui.parts.fields import Field, LRField, read_steps, warning
+from lrwidget.ui.parts.fields import Field, LRField, read_steps
 from lrwidget.ui.parts.keys import JOB_CLASS, START_CLASS, page_help
+from lrwidget.ui.parts.note import Note
 from lrwidget.ui.parts.palette import BRAND, button, close_all, hidden, hinted, meter, put, wrapped
 from lrwidget.ui.parts.view import CALM_S, View
 
@@ -34,8 +35,6 @@ STYLE = """<style>
 </style>"""
 RANGE_WIDTH = "115px"
 PLACE_WIDTH = "400px"
-AT_ONCE_S = 0.5
-"""Seconds between the refusal of a text and the press that brought it about: longer than both take to arrive."""
 
 
 class Toolbar(View):
@@ -65,13 +64,11 @@ class Toolbar(View):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._on_sweep, self._on_pause = on_sweep, on_pause
-        self._clock = clock
-        self._refused_at = -math.inf
         self._config: SweepConfig | None = None
         self._paused = False
         self._phase: object = None
         self._title = ipywidgets.HTML()
-        self._note = ipywidgets.HTML()
+        self._note = Note(clock)
         self.sweep = button(
             "Sweep", "play", "Measure the loss over a range of learning rates; nothing is changed", "primary"
         )
@@ -102,10 +99,10 @@ class Toolbar(View):
         # It has its place when it is not seen: a chart must not move under the hand when a job starts or ends. What is
         # wrong with an entered range stands there as well.
         self._progress = ipywidgets.HTML(layout=ipywidgets.Layout(width="100%", height="28px"))
-        self._note.layout.width, self._note.layout.display = "100%", "none"
-        self._note.observe(self._answered, "value")
+        self._note.view.layout.width, self._note.view.layout.display = "100%", "none"
+        self._note.view.observe(self._answered, "value")
         place = ipywidgets.VBox(
-            [self._progress, self._note],
+            [self._progress, self._note.view],
             layout=ipywidgets.Layout(width=PLACE_WIDTH, max_width="100%", height="32px", overflow="hidden"),
         )
         place.add_class("lrw-place")
@@ -127,7 +124,7 @@ class Toolbar(View):
             self._show_range(state.config)
         if state.phase != self._phase:
             self._phase = state.phase
-            put(self._note, value="")  # progress has its place again
+            self._note.answer("")  # progress has its place again
         idle, self._paused = state.phase == "idle", state.paused
         buttons: list[tuple[ipywidgets.Button, dict[str, Any]]] = [
             (self.sweep, {"disabled": not idle}),
@@ -170,14 +167,11 @@ class Toolbar(View):
         put(self.mode, value=config.mode)
 
     def _answered(self, change: Any) -> None:
-        if change["new"]:
-            self._refused_at = self._clock()
-        put(self._note.layout, display=None if change["new"] else "none")
+        put(self._note.view.layout, display=None if change["new"] else "none")
         put(self._progress.layout, display="none" if change["new"] else None)
 
     def _sweep(self, _button: Any) -> None:
-        # A press that took the focus from a field whose text was refused by that would sweep with what it had before.
-        if self._clock() - self._refused_at < AT_ONCE_S:
+        if self._note.just_refused:
             return
         start, end, steps = self.start_lr.value, self.end_lr.value, self.steps.value
         if start is None or end is None or steps is None or self._config is None:
@@ -190,9 +184,9 @@ class Toolbar(View):
                 )
             replace(self._config, start_lr=start, end_lr=end, num_steps=steps, mode=self.mode.value)
         except InputError as error:
-            put(self._note, value=warning(in_one_line(error)))
+            self._note.answer(in_one_line(error))
             return
-        put(self._note, value="")
+        self._note.answer("")
         self._on_sweep(start, end, steps, self.mode.value)
 
 

@@ -1,6 +1,5 @@
 """Text fields: what they show, what they keep, and how they answer."""
 
-import ipywidgets
 import pytest
 
 from lrwidget.engine.errors import InputError
@@ -15,6 +14,7 @@ from lrwidget.ui.parts.fields import (
     read_steps,
     relative,
 )
+from lrwidget.ui.parts.note import Note
 from tests.ui.hands import type_into
 
 
@@ -25,7 +25,7 @@ def told() -> list[float]:
 
 @pytest.fixture
 def field(told: list[float]) -> LRField:
-    field = LRField(told.append, ipywidgets.HTML(), label="lr", hint="what it is")
+    field = LRField(told.append, Note(), label="lr", hint="what it is")
     field.show_lr(3.14159e-5)
     return field
 
@@ -53,10 +53,9 @@ def test_an_lr_can_be_told_by_what_it_is_now(field: LRField, told: list[float], 
 
 @pytest.mark.parametrize("text", ["-100%", "-200%", "x0", "x", "%", "5%%", "+1e9%", "x1.2.3", "x-1"])
 def test_a_change_that_makes_no_lr_is_answered(field: LRField, told: list[float], text: str) -> None:
-    note = field._note
     type_into(field, text)
     assert told == [] and field.view.value == "3.1e-5"
-    assert "expected a number above 0" in note.value
+    assert "expected a number above 0" in field._note.view.value
 
 
 def test_a_change_of_nothing_is_no_lr() -> None:
@@ -64,7 +63,7 @@ def test_a_change_of_nothing_is_no_lr() -> None:
 
 
 def test_the_label_is_text_and_lends_its_hint() -> None:
-    field = Field(read_lr, lambda lr: None, ipywidgets.HTML(), label="<b>", hint="a 'b'")
+    field = Field(read_lr, lambda lr: None, Note(), label="<b>", hint="a 'b'")
     assert field.view.description == '<span title="a &#x27;b&#x27;">&lt;b&gt;</span>'
 
 

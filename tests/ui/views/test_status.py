@@ -2,7 +2,7 @@
 
 import pytest
 
-from lrwidget.ui.parts.fields import WARNING
+from lrwidget.ui.parts.note import WARNING
 from lrwidget.ui.parts.palette import UNSEEN
 from lrwidget.ui.views.status import StatusLine
 from tests.ui.hands import INSTANCES
