@@ -8,6 +8,8 @@ from lrwidget.engine.sweeps.curve import StopReason
 
 START = "Sweep to see the loss at every learning rate, or drag the markers and train."
 
+NEXT_RUNS = "The run goes on with what it began with; what is set meanwhile is the next one's."
+
 AS_BEFORE = "The model is as it was before."
 
 

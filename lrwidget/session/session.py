@@ -19,7 +19,7 @@ from lrwidget.engine.sweeps.sweep import Sweep, SweepConfig
 from lrwidget.session.job_control import JobControl
 from lrwidget.session.jobs import Job, Launcher, run_inline
 from lrwidget.session.kept_sweeps import KeptSweeps
-from lrwidget.session.messages import AS_BEFORE, START
+from lrwidget.session.messages import AS_BEFORE, NEXT_RUNS, START
 from lrwidget.session.on_screen import OnScreen, RunOnScreen, SweepOnScreen
 from lrwidget.session.picks import Picked, Picks, positive, usable
 from lrwidget.session.planning import preview, program, resolve, taken_over
@@ -282,8 +282,10 @@ class Session:
         )
 
     def _show_plan(self, plan: Plan | None) -> None:
-        """Show what a run would do; while one trains, its own plan stays."""
-        if self.state.phase is not Phase.TRAINING:
+        """Show what a run would do; while one trains, its own plan stays, and that is said."""
+        if self.state.phase is Phase.TRAINING:
+            self.state.message, self.state.failed, self.state.error = NEXT_RUNS, False, ""
+        else:
             self.state.plan = plan
 
     # Jobs ----------------------------------------------------------------------------------------------------------

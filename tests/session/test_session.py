@@ -794,8 +794,9 @@ def test_the_plan_on_the_screen_is_the_runs_while_it_runs_and_the_next_ones_afte
     plan = session.plan(2, div=10.0, phases=3)
     job = session.fine_tune(2, div=10.0, phases=3)
     assert loss.reached.wait(10)
-    assert session.state.plan == plan
+    assert session.state.plan == plan and "the next one" not in session.state.message
     session.pick(5e-3)
+    assert "the next one" in session.state.message
     session.set_options(replace(session.state.options, pct_start=0.5))
     assert session.state.plan == plan
     loss.go.set()
