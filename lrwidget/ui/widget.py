@@ -127,7 +127,7 @@ class LRWidget:
             on_remove=self._told(session.remove_sweep),
         )
         self._status = StatusLine()
-        self._runs = RunChart(on_restore=self._told(session.restore_best))
+        self._runs = RunChart(on_restore=self._told(self._restore_pressed))
         self._controls = RunControls(
             on_fine_tune=self._told(self._fine_tune_pressed),
             on_options=session.set_options,
@@ -458,6 +458,10 @@ class LRWidget:
     def _fine_tune_pressed(self) -> None:
         if not (self._groups.note.just_refused or self._controls.note.just_refused):
             self._session.fine_tune()
+
+    def _restore_pressed(self) -> None:
+        kernel.check_no_cell_runs("the best weights")
+        self._session.restore_best()
 
     def _failed(self, error: Exception) -> None:
         self.state.error = f"A part of the screen could not be drawn ({type(error).__name__}: {error})."

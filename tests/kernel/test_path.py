@@ -420,6 +420,24 @@ def test_sweep_pressed_while_a_cell_is_running_is_refused_because_the_cell_may_u
     assert nb.given_back()
 
 
+def test_the_best_weights_are_not_put_into_a_model_that_a_running_cell_may_use(nb: Notebook) -> None:
+    subshell = nb.kernel.create_subshell()
+    if subshell is None:
+        pytest.skip("ipykernel 6 hears of it only when the cell is over")
+    nb.let_go()
+    nb.ok("w.fine_tune(epochs=2)")
+    nb.until_idle()
+    nb.ok("w._runs.view.children = (*w._runs.view.children, w._runs.restore)")  # as after a run that ended worse
+    nb.ok("for p in model.parameters(): p.data.zero_()\nbefore = bits()")
+    button = nb.kernel.value("w._runs.restore.model_id")
+    training = nb.send("print('training', flush=True)\nwhile 'a cell is running' not in w.state.message: pass")
+    nb.kernel.wait_for(lambda: training.stdout == "training\n")
+    nb.kernel.click(button, subshell=subshell)
+    assert training.wait().status == "ok"
+    nb.ok("untouched = bits() == before; w.restore_best()")
+    assert nb.kernel.value("[untouched, bits() == before]") == [True, False]
+
+
 def test_a_second_widgets_button_is_refused_while_the_first_ones_sweep_runs(nb: Notebook) -> None:
     nb.ok("other = lrwidget.attach(model, optimizer, train_dl, loss_fn)")
     button = nb.kernel.value("other._toolbar.sweep.model_id")

@@ -30,7 +30,7 @@ from lrwidget.session.jobs import Job, run_in_thread, run_inline
 from lrwidget.ui.notebook import subshells
 from lrwidget.ui.notebook.gate import Gate, seen_elsewhere
 
-BUSY_CELL = """Got a request for a {wanted} while a cell is running, which may use the model; expected an idle notebook.
+BUSY_CELL = """Got a request for {wanted} while a cell is running, which may use the model; expected an idle notebook.
 Wait for the cell, or interrupt it."""
 
 PLUMBING = ("lrwidget", "IPython", "threading", "contextlib", "functools")
@@ -83,13 +83,25 @@ def launch(job: Job[Any], seen_only_in: Callable[[str], bool] = seen_elsewhere) 
     Raises:
         BusyError: a button was pressed while a cell is running.
     """
+    check_no_cell_runs(f"a {job.name}")
     here = host()
-    if here is not None and _button_pressed() and _a_cell_is_running():
-        raise BusyError(BUSY_CELL.format(wanted=job.name))
     if here is None or not here.can_use_thread():
         run_inline(job)
     else:
         here.start_thread(job, seen_only_in)
+
+
+def check_no_cell_runs(wanted: str) -> None:
+    """Check that a button of the widget may use the model: a cell that runs meanwhile may use it, too.
+
+    Args:
+        wanted: what the button asks for.
+
+    Raises:
+        BusyError: a button was pressed while a cell is running.
+    """
+    if current_kernel() is not None and _button_pressed() and _a_cell_is_running():
+        raise BusyError(BUSY_CELL.format(wanted=wanted))
 
 
 def enable(view: Any) -> None:
