@@ -118,6 +118,7 @@ class LRState(HasTraits):
     plan = Instance(Plan, allow_none=True, help="The pick resolved: exactly what a run would do now.")
     progress = Instance(Progress, allow_none=True, help="How far the running job is; None when none runs.")
     history = Instance(History, allow_none=True, help="The run so far, or the last run.")
+    keeps_best = Bool(False, help="The weights of the run's best epoch are kept, to return to.")
     message = Unicode(help="What happened last and what to do next, in plain words.")
     failed = Bool(False, help="Whether the message tells of an error.")
     error = Unicode(help="The user's own traceback when their code raised; empty otherwise.")

@@ -13,18 +13,18 @@ NEXT_RUNS = "The run goes on with what it began with; what is set meanwhile is t
 AS_BEFORE = "The model is as it was before."
 
 
-def summary(history: History) -> str:
-    """How a run ended and what it came to."""
+def summary(history: History, *, keeps_best: bool) -> str:
+    """How a run ended and what it came to; and how to return to its best epoch, if the weights of that were kept."""
     last = history.epochs[-1] if history.epochs else None
     best = history.best_epoch
     if last is None or last.valid_loss is None:
         return history.note
     measured = ", ".join([f"validation loss {last.valid_loss:.4g}"] + [f"{k} {v:.4g}" for k, v in last.metrics.items()])
     # A run that broke down has said so itself, if there are weights to return to.
-    better = best is not None and best is not last and history.stop_reason is not StopReason.NOT_FINITE
-    return f"{history.note} At the end: {measured}." + (
-        f" Epoch {best.epoch} was better; Best weights, or w.restore_best(), returns to it." if best and better else ""
-    )
+    if best is None or best is last or history.stop_reason is StopReason.NOT_FINITE:
+        return f"{history.note} At the end: {measured}."
+    return_to = "; Best weights, or w.restore_best(), returns to it" if keeps_best else ""
+    return f"{history.note} At the end: {measured}. Epoch {best.epoch} was better{return_to}."
 
 
 def failed(error: BaseException) -> dict[str, Any]:

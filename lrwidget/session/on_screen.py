@@ -150,6 +150,7 @@ class RunOnScreen:
         return {
             "plan": plan,
             "history": self._run.history(),
+            "keeps_best": self._run.keeps_best,
             "failed": False,
             "error": "",
             "run_message": "",
@@ -195,10 +196,10 @@ class RunOnScreen:
 
     def ended(self, result: History) -> Changes:
         """All of it, and what it came to."""
-        said = summary(result)
+        said = summary(result, keeps_best=self._run.keeps_best)
         return {"history": result, "run_message": said, "message": said, "failed": False}
 
     def failed(self, error: BaseException) -> Changes:
         """The steps before the error."""
         history = self._run.history()
-        return {"history": history, "run_message": summary(history), **failed(error)}
+        return {"history": history, "run_message": summary(history, keeps_best=self._run.keeps_best), **failed(error)}

@@ -862,6 +862,17 @@ def test_a_run_with_validation_says_how_good_it_became_and_can_go_back_to_the_be
     assert session.state.message == f"The model has the weights of epoch {best.epoch} again."
 
 
+@pytest.mark.parametrize("keep_best", [True, False])
+def test_the_way_back_to_a_better_epoch_is_told_where_its_weights_are_kept(keep_best: bool) -> None:
+    session = Session(a_loop(valid_dl=loader(seed=4, shuffle=False)))
+    session.pick_max(10.0)
+    history = session.fine_tune(4, keep_best=keep_best).wait()
+    assert history.best_epoch is not history.epochs[-1]
+    assert "was better" in session.state.run_message
+    assert ("restore_best()" in session.state.run_message) == session.state.keeps_best == keep_best
+    assert (session.restore_best() is not None) == keep_best
+
+
 def test_of_a_run_that_broke_down_the_way_back_is_told_once() -> None:
     calls = 0
 

@@ -56,7 +56,7 @@ class RunChart(View):
         watches: traits of the state that `render` reads.
     """
 
-    watches = ("history", "run_message", "phase", "validating")
+    watches = ("history", "keeps_best", "run_message", "phase", "validating")
 
     def __init__(self, *, on_restore: Callable[[], object] = lambda: None) -> None:
         self._history: History | None = None
@@ -104,7 +104,7 @@ class RunChart(View):
         if history is not self._history:
             self._draw(history)
         put(self._words, value=ending(state.run_message) + epochs_table(history))
-        best = worth_restoring(history) if state.phase != "training" else None
+        best = worth_restoring(history) if state.keeps_best and state.phase != "training" else None
         put(
             self.restore,
             disabled=state.phase != "idle",

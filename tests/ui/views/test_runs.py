@@ -290,19 +290,22 @@ def test_the_best_weights_can_be_had_after_a_run_that_went_on_from_them(
 ) -> None:
     told: list[str] = []
     chart = RunChart(on_restore=lambda: told.append("restore"))
-    chart.render(a_state(history=replace(a_history(epochs=epochs), stop_reason=ended)))
+    history = replace(a_history(epochs=epochs), stop_reason=ended)
+    chart.render(a_state(history=history, keeps_best=True))
     assert (chart.restore in chart.view.children) == offered
     if offered:
         assert "epoch 2" in chart.restore.tooltip and not chart.restore.disabled
         press(chart.restore)
         assert told == ["restore"]
+    chart.render(a_state(history=history))
+    assert chart.restore not in chart.view.children
 
 
 def test_the_best_weights_wait_while_something_runs(chart: RunChart) -> None:
     history = replace(a_history(epochs=3), stop_reason=StopReason.FINISHED)
-    chart.render(a_state(history=history, phase=Phase.SWEEPING))
-    assert chart.restore.disabled
-    chart.render(a_state(history=history, phase=Phase.TRAINING))
+    chart.render(a_state(history=history, keeps_best=True, phase=Phase.SWEEPING))
+    assert chart.restore in chart.view.children and chart.restore.disabled
+    chart.render(a_state(history=history, keeps_best=True, phase=Phase.TRAINING))
     assert chart.restore not in chart.view.children
 
 
