@@ -128,6 +128,25 @@ def test_it_is_held_back_without_the_kernel(widget: WidgetPage) -> None:
     assert widget.notebook.kernel_value("w.lrs[2]") == pytest.approx(ENDS[1])
 
 
+HEIGHTS = """async dot => {
+    const seen = new Set();
+    for (let frame = 0; frame < 30; frame++) {
+        seen.add(dot.getBoundingClientRect().height);
+        await new Promise(requestAnimationFrame);
+    }
+    return [...seen];
+}"""
+
+
+def test_a_handle_that_is_pressed_keeps_its_size(widget: WidgetPage) -> None:
+    handle = widget.markers[1].handle
+    (height,), outline = handle.evaluate(HEIGHTS), handle.get_attribute("d") or ""
+    with held(widget, widget.markers[1]):
+        expect(handle).not_to_have_attribute("d", outline)  # bqplot lets it grow
+        assert handle.evaluate(HEIGHTS) == [height]
+    assert handle.evaluate(HEIGHTS) == [height]
+
+
 def test_markers_that_move_together_stop_where_the_first_of_them_is_at_an_end(widget: WidgetPage) -> None:
     body, apart = (
         widget.markers[1],

@@ -1,7 +1,8 @@
-"""What the page itself does for a handle that is dragged: the handle goes no farther than the axis.
+"""What the page itself does for a handle that is dragged: it goes no farther than the axis, and keeps its size.
 
 bqplot lets a handle follow the pointer in the browser, wherever that goes, and what is beyond the plot is not drawn.
-The kernel would be late to bring it back, so the page does.
+The kernel would be late to bring it back, so the page does. bqplot also lets a handle that is pressed grow to five
+times its area, until it moves.
 """
 
 import html
@@ -61,6 +62,7 @@ LEASH = """
         const handle = event.target.closest?.('.lrw-chart path.dot.element'), chart = handle?.closest('.lrw-chart');
         const plot = chart?.querySelector('.plotarea_background');
         if (!plot || !drags(handle) || event.button || event.ctrlKey) return;
+        handle.style.d ||= `path("${handle.getAttribute('d')}")`;
         const [low, high] = ends(plot);
         const together = chart.matches('.%(together)s');
         const moved = together ? [...chart.querySelectorAll('path.dot.element')].filter(drags) : [handle];
