@@ -174,9 +174,10 @@ def history_figure(history: History) -> Figure:
     lines = [Line2D([], [], color=INK, linewidth=2.2)]
     texts = ["training"]
     if len(valid):
-        # Those that are higher than the axis are drawn at its end, and those there whole.
-        at_V = np.clip(valid[:, 1], low, high)
-        axes.plot(valid[:, 0], at_V, color=PICKED, linewidth=1.6, marker="o", markersize=4.5, clip_on=False)
+        # What is higher than the axis is none of the line's: a mark says that there is. Both are whole at its ends.
+        above_V = valid[:, 1] > high
+        axes.plot(*valid[~above_V].T, color=PICKED, linewidth=1.6, marker="o", markersize=4.5, clip_on=False)
+        axes.plot(valid[above_V, 0], [high] * int(above_V.sum()), "^", color=PICKED, markersize=6, clip_on=False)
         lines.append(Line2D([], [], color=PICKED, marker="o", markersize=4.5))
         texts.append("validation")
     axes.set_ylim(low, high)

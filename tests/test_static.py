@@ -127,7 +127,9 @@ def test_a_history_that_explodes_keeps_its_fall_in_sight_and_its_validation_insi
     axes = static.history_figure(replace(history, losses=losses, epochs=(*history.epochs[:2], last))).axes[0]
     low, high = axes.get_ylim()
     assert low >= 0 and 2 < high < 6
-    assert axes.get_lines()[2].get_ydata().tolist() == pytest.approx([1.1, 1.0, high])
+    _, _, valid, above = axes.get_lines()
+    assert valid.get_ydata().tolist() == pytest.approx([1.1, 1.0])
+    assert above.get_xydata().tolist() == [[60.0, high]]
 
 
 def test_a_figure_as_svg_is_a_picture_of_the_same_shape() -> None:

@@ -160,7 +160,7 @@ class LossChart(View):
         self._suggestions.render(state.advice)
         self.stream(state)
         empty = not (state.curve is not None and len(state.curve)) and not self._kept.ends
-        put(self._hint, visible=empty and state.phase != "sweeping", x=np.array([math.sqrt(self._x.min * self._x.max)]))
+        put(self._hint, visible=empty and state.phase == "idle", x=np.array([math.sqrt(self._x.min * self._x.max)]))
         told = ending(state.sweep_message) + words(state.advice)
         put(self._words, value=f"<div>{told or ending(SWEEPING if state.phase == 'sweeping' else TO_COME)}</div>")
 

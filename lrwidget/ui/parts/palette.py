@@ -18,7 +18,7 @@ PICKED = "#D55E00"
 """What is recommended: the one colour of the palette that stands out from all others for any eye."""
 UNSEEN = "position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap"
 """Out of sight, and still there for screen readers."""
-MESSAGE = "line-height: 1.4; margin: 4px 0"
+MESSAGE = "line-height: 1.4; margin: 4px 0; overflow-wrap: anywhere"
 """Of sentences: ipywidgets gives every line the height of a button."""
 
 

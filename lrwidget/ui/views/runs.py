@@ -65,8 +65,8 @@ class RunChart(View):
         self._loss = bqplot.LinearScale(min=0.0, max=1.0, allow_padding=False)
         scales = {"x": self._step, "y": self._loss}
         self._train = LossLines(scales, 2.5)
-        self._valid_losses = nothing()
-        # Its last point is on the right edge, and those that are higher than the axis are drawn at its end.
+        self._validated = nothing(), nothing()
+        # Its last point is on the right edge. What is higher than the axis is none of the line's: a mark says there is.
         self._valid = bqplot.Lines(
             x=[],
             y=[],
@@ -77,6 +77,9 @@ class RunChart(View):
             marker_size=48,
             apply_clip=False,
         )
+        self._above = bqplot.Scatter(
+            x=[], y=[], scales=scales, colors=[PICKED], marker="triangle-up", default_size=60, apply_clip=False
+        )
         self._phases = bqplot.Lines(
             x=[], y=[], scales={"x": self._step, "y": unit_scale()}, colors=[GRID], stroke_width=1
         )
@@ -84,7 +87,7 @@ class RunChart(View):
         self._step_axis = axis(self._step, "optimizer step", grid_lines="none", label_offset="2.5em")
         self._loss_axis = axis(self._loss, "loss", side="left")
         self.figure = figure([self._step_axis, self._loss_axis], 240, fig_margin={**MARGIN, "top": 8, "bottom": 44})
-        self.figure.marks = [self._train.mark, self._valid, self._phases]
+        self.figure.marks = [self._train.mark, self._valid, self._phases, self._above]
         # What is drawn and the names of the phases are written above the plot, where no curve can be.
         self._names = ipywidgets.HTML()
         self._words = ipywidgets.HTML()
@@ -135,7 +138,7 @@ class RunChart(View):
     def _draw_steps(self, history: "History") -> None:
         self._history = history
         smoothed_S = history.smoothed
-        low, high = run_range(history.losses, smoothed_S, self._valid_losses)
+        low, high = run_range(history.losses, smoothed_S, self._validated[1])
         if history.stop_reason is None:
             low, high = self._settling.fit(low, high, len(history))
         some = thin(history.losses, LIVE_POINTS if history.stop_reason is None else MAX_POINTS)
@@ -146,7 +149,10 @@ class RunChart(View):
             self._train.show(np.array([0.0, 1.0]), raw_M.repeat(2), smoothed_M.repeat(2))
         else:
             self._train.show(some.astype(np.float64) + 1, raw_M, smoothed_M)
-        put(self._valid, y=np.clip(self._valid_losses, low, high))
+        step_V, valid_V = self._validated
+        above_V = valid_V > high
+        put_together(self._valid, x=step_V[~above_V], y=valid_V[~above_V])
+        put_together(self._above, x=step_V[above_V], y=np.full(int(above_V.sum()), high))
         put_axis(self._loss_axis, round_ticks(low, high), min=low, max=high)
 
     def _draw(self, history: "History") -> None:
@@ -158,10 +164,8 @@ class RunChart(View):
             ],
             dtype=float,
         ).reshape(-1, 2)
-        self._valid_losses = valid[:, 1]
-        with self._valid.hold_sync():
-            put(self._valid, x=valid[:, 0])
-            self._draw_steps(history)
+        self._validated = valid[:, 0], valid[:, 1]
+        self._draw_steps(history)
         last = float(max(history.total_steps, len(history), 1))
         put_axis(self._step_axis, [tick for tick in round_ticks(0, last, 8) if tick.is_integer()], max=last)
         plan = history.plan
@@ -169,18 +173,28 @@ class RunChart(View):
             np.array([(step, step) for step, _ in plan.boundaries() if step > 0]) if plan is not None else nothing()
         )
         put_together(self._phases, x=between, y=np.array([(0.0, 1.0)] * len(between)))
-        put(self._names, value=legend(validated=len(valid) > 0) + phase_strip(plan, last))
+        put(
+            self._names, value=legend(validated=len(valid) > 0, beyond=len(self._above.x) > 0) + phase_strip(plan, last)
+        )
 
 
 LEGEND = f"margin: 0 0 4px {MARGIN['left']}px; font-size: 12px; line-height: 18px"
 
 
-def legend(*, validated: bool) -> str:
-    """What the curves are, as HTML."""
-    curves = [("train, smoothed", TEXT), ("every step", FAINT), *([("validation", PICKED)] if validated else [])]
+def legend(*, validated: bool, beyond: bool) -> str:
+    """What the curves are, as HTML.
+
+    Args:
+        validated: whether there is a curve of validation losses.
+        beyond: whether some of them are higher than the axis.
+    """
+    curves = [("&#9473;", "train, smoothed", TEXT), ("&#9473;", "every step", FAINT)]
+    curves += [("&#9473;", "validation", PICKED)] * validated + [("&#9650;", "beyond the axis", PICKED)] * beyond
     return (
         f"<div style='{LEGEND}'>"
-        + " &nbsp; ".join(f"<b aria-hidden='true' style='color: {color}'>&#9473;</b> {name}" for name, color in curves)
+        + " &nbsp; ".join(
+            f"<b aria-hidden='true' style='color: {color}'>{sign}</b> {name}" for sign, name, color in curves
+        )
         + "</div>"
     )
 
@@ -219,9 +233,9 @@ def worth_restoring(history: "History") -> "EpochPoint | None":
 def steps_of_short_epoch(history: "History") -> int:
     """How many steps the last epoch of a run that is over has, when it had to end early; 0 when it had all of them.
 
-    Nobody knows how many the first one would have had.
+    One with steps behind it had all. Nobody knows how many the first one would have had.
     """
-    if history.stop_reason is None or not history.epochs:
+    if history.stop_reason is None or not history.epochs or len(history) > history.epochs[-1].step:
         return 0
     ends = [0, *(point.step for point in history.epochs)]
     steps = ends[-1] - ends[-2]

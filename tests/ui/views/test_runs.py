@@ -58,7 +58,7 @@ def test_points_on_the_edge_are_drawn_whole(chart: RunChart, epochs: int) -> Non
 
 def test_curves_are_named_in_their_colours_above_the_plot(chart: RunChart) -> None:
     chart.render(a_state(history=a_history(epochs=1)))
-    train, valid, _ = chart.figure.marks
+    train, valid, *_ = chart.figure.marks
     names = re.findall(r"color: ([^']+)'>&#9473;</b> ([^<&]*?)(?= &|</div>)", chart.view.children[0].value)
     assert names == [
         (train.colors[1], "train, smoothed"),
@@ -181,17 +181,20 @@ def test_a_run_that_diverges_keeps_what_it_fell_through_in_sight(chart: RunChart
     assert drawn.max() < 1e6, "no browser draws to where the loss was"
 
 
-def test_validation_that_is_higher_than_the_axis_is_drawn_at_its_end(chart: RunChart) -> None:
+def test_validation_that_is_higher_than_the_axis_is_marked_at_its_end_and_no_point_of_the_line(chart: RunChart) -> None:
     epochs = [
         EpochPoint(epoch=n, step=20 * n, train_loss=1.0, valid_loss=loss, metrics={})
         for n, loss in enumerate((2.2, 1.4, 1e5, 1e9), 1)
     ]
     chart.render(a_state(history=a_run_of(EXPLODING, epochs=tuple(epochs), stop_reason=StopReason.NOT_FINITE)))
     loss = chart.figure.axes[1].scale
-    assert chart.figure.marks[1].y.tolist() == [2.2, 1.4, loss.max, loss.max]
+    valid, above = chart.figure.marks[1], chart.figure.marks[3]
+    assert (valid.x.tolist(), valid.y.tolist()) == ([20, 40], [2.2, 1.4])
+    assert (above.x.tolist(), above.y.tolist()) == ([60, 80], [loss.max, loss.max])
+    assert "beyond the axis" in chart.view.children[0].value
     assert "<td>1e+09</td>" in chart.view.children[2].value
     chart.render(a_state(history=a_run_of(EXPLODING[:45], epochs=tuple(epochs[:2]))))
-    assert chart.figure.marks[1].y.tolist() == [2.2, 1.4]
+    assert (valid.y.tolist(), above.x.tolist()) == ([2.2, 1.4], [])
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -236,23 +239,24 @@ def test_without_validation_the_table_has_no_column_for_it(chart: RunChart) -> N
 
 
 @pytest.mark.parametrize(
-    ("ends", "reason", "said"),
+    ("ends", "steps", "reason", "said"),
     [
-        ((16, 32, 48), StopReason.FINISHED, None),
-        ((16, 32, 48), StopReason.STOPPED, None),
-        ((16, 32, 33), StopReason.STOPPED, "1 step only"),
-        ((16, 32, 35), StopReason.FINISHED, "3 steps only"),
-        ((7,), StopReason.STOPPED, "7 steps only"),
-        ((7,), None, None),
+        ((16, 32, 48), 48, StopReason.FINISHED, None),
+        ((16, 32, 48), 48, StopReason.STOPPED, None),
+        ((16, 32, 33), 33, StopReason.STOPPED, "1 step only"),
+        ((16, 32, 35), 35, StopReason.FINISHED, "3 steps only"),
+        ((7,), 7, StopReason.STOPPED, "7 steps only"),
+        ((7,), 7, None, None),
+        ((22,), 38, StopReason.FAILED, None),
     ],
 )
 def test_a_last_epoch_that_is_not_whole_says_so(
-    chart: RunChart, ends: tuple[int, ...], reason: StopReason | None, said: str | None
+    chart: RunChart, ends: tuple[int, ...], steps: int, reason: StopReason | None, said: str | None
 ) -> None:
     points = [
         EpochPoint(epoch=n, step=end, train_loss=1.5, valid_loss=None, metrics={}) for n, end in enumerate(ends, 1)
     ]
-    chart.render(a_state(history=replace(a_history(), epochs=tuple(points), stop_reason=reason)))
+    chart.render(a_state(history=replace(a_history(steps=steps), epochs=tuple(points), stop_reason=reason)))
     *rows, last = chart.view.children[2].value.split("<tr")[2:]
     assert re.findall(r"<td>([^<]* only)</td>", last) == ([said] if said else [])
     assert not any("only" in row for row in rows)
