@@ -129,13 +129,13 @@ class LRWidget:
         self._status = StatusLine()
         self._runs = RunChart(on_restore=self._told(self._restore_pressed))
         self._controls = RunControls(
-            on_fine_tune=self._told(self._fine_tune_pressed),
+            on_fine_tune=self._fine_tune_pressed,
             on_options=session.set_options,
             on_copy_code=self._told(self.code),
             code_of=session.code_of,
         )
         self._toolbar = Toolbar(
-            on_sweep=self._told(self._sweep_pressed),
+            on_sweep=self._sweep_pressed,
             on_stop=self._told(session.stop),
             on_pause=self._told(lambda pause: session.pause() if pause else session.resume()),
         )
@@ -262,13 +262,13 @@ class LRWidget:
 
         Args:
             **changes: `start_lr`, `end_lr`, `num_steps`, `mode`, `smoothing`, `diverge_ratio`; what is left out is as
-                in the last sweep, or on the screen. See `lrwidget.engine.sweeps.sweep.SweepConfig`. And for this sweep
+                on the screen, or in the last sweep. See `lrwidget.engine.sweeps.sweep.SweepConfig`. And for this sweep
                 alone: `verify=True` proves afterwards that all was given back, `snapshot="cpu"` keeps the copies there.
 
         In a notebook this returns at once when it ends a cell, and the next cell waits until the model has been given
         back. Elsewhere it returns when the sweep is over.
         """
-        self._session.sweep(**changes)
+        self._session.sweep(**{**self._toolbar.entered, **changes})
 
     def stop(self) -> None:
         """End the running sweep or run at its next step; without one, nothing happens."""
@@ -456,7 +456,7 @@ class LRWidget:
         self._session.sweep(start_lr=start_lr, end_lr=end_lr, num_steps=num_steps, mode=mode)
 
     def _fine_tune_pressed(self) -> None:
-        if not (self._groups.note.just_refused or self._controls.note.just_refused):
+        if not self._groups.note.just_refused:
             self._session.fine_tune()
 
     def _restore_pressed(self) -> None:

@@ -16,7 +16,7 @@ print(w.{result}.stop_reason, digest() == before)
 """
 # Ends when the page has been heard.
 OF_THE_USER = """pause = 0
-while w.max_lr < 0.01 or "a cell is running" not in w.state.message:
+while w.max_lr < 0.01 or "a cell is running" not in w._toolbar._note.view.value:
     time.sleep(0.01)
 print(w.state.phase, len(w.sweeps))
 """

@@ -329,6 +329,15 @@ def test_without_a_person_the_sweep_is_over_with_its_cell_and_its_picture_is_the
     assert nb.given_back()
 
 
+def test_an_exception_in_the_middle_of_a_cell_shows_the_frames_of_the_user_alone(nb: Notebook) -> None:
+    nb.let_go()
+    nb.ok("other = lrwidget.attach(model, optimizer, train_dl, broken_loss)")
+    failed = nb.kernel.execute("other.sweep(num_steps=3)\nprint('never')")
+    assert failed.error == "ZeroDivisionError: in the user's loss" and "in broken_loss" in failed.traceback
+    assert "other.sweep(num_steps=3)" in failed.traceback and "lrwidget" not in failed.traceback
+    assert nb.given_back()
+
+
 # ---- the screen while a cell waits -----------------------------------------------------------------------------------
 
 
@@ -412,7 +421,9 @@ def test_sweep_pressed_while_a_cell_is_running_is_refused_because_the_cell_may_u
     subshell = nb.kernel.create_subshell()
     if subshell is None:
         pytest.skip("ipykernel 6 hears of it only when the cell is over")
-    training = nb.send("print('training', flush=True)\nwhile 'a cell is running' not in w.state.message: pass")
+    training = nb.send(
+        "print('training', flush=True)\nwhile 'a cell is running' not in w._toolbar._note.view.value: pass"
+    )
     nb.kernel.wait_for(lambda: training.stdout == "training\n")
     nb.kernel.click(nb.sweep_button, subshell=subshell)
     assert training.wait().status == "ok"

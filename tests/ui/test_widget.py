@@ -206,6 +206,16 @@ def test_the_sweep_button_sweeps_what_its_fields_say_and_a_refusal_is_said_in_wo
     assert "The model is as it was before" in said(w)
 
 
+def test_a_sweep_from_code_goes_over_the_range_on_the_screen() -> None:
+    w = a_widget()
+    type_into(w._toolbar.start_lr, "1e-5")
+    type_into(w._toolbar.steps, "12")
+    w.sweep()
+    assert len(w.curve) == 12 and w.curve.lrs[0] == 1e-5
+    w.sweep(num_steps=8)
+    assert len(w.curve) == 8 and w.curve.lrs[0] == 1e-5 and w._toolbar.steps.value == 8
+
+
 def test_the_fine_tune_button_trains() -> None:
     w = a_widget()
     button(w, "Fine-tune").click()

@@ -7,6 +7,10 @@ from lrwidget.engine.sweeps.curve import StopReason
 from lrwidget.engine.words import format_lr
 
 NOT_FINITE = "The loss became {loss} at step {step} of {count}, at lr {lr}. Pick a lower max_lr."
+NEVER_FINITE = (
+    "The loss was {loss} at the first step, before any update, which no learning rate mends: look for NaN in the \
+batch and in the weights."
+)
 BROKEN = """The weights were not finite any more after {step} of {total}, at lr {lr}, though the losses were. \
 Pick a lower max_lr."""
 UNHARMED = " The weights are those {when} that step."
@@ -63,6 +67,9 @@ class Ending:
             weights: what they are now, "before" or "after" that step; None when they are not finite either.
         """
         self.reason = StopReason.NOT_FINITE
+        if step == 0:
+            self._said = NEVER_FINITE.format(loss=loss)
+            return
         self._said = NOT_FINITE.format(loss=loss, step=step, count=self._count, lr=format_lr(lr))
         self._weights = UNHARMED.format(when=weights) if weights is not None else HARMED
 

@@ -54,7 +54,7 @@ ENDINGS = {
     StopReason.STOPPED: "Stopped {at}, {done}.",
     StopReason.INTERRUPTED: "Interrupted {at}, {done}.",
     StopReason.RAN_DRY: "The loader ran out of batches {done}, and cannot start over.",
-    StopReason.FAILED: "An exception in your code ended the sweep {at}, {done}.",
+    StopReason.FAILED: "An exception ended the sweep {at}, {done}.",
 }
 
 

@@ -18,14 +18,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from types import FrameType
 from typing import Any
 
 from IPython.core.getipython import get_ipython
 
-from lrwidget.engine.errors import BusyError
+from lrwidget.engine.errors import BusyError, told
 from lrwidget.session.jobs import Job, run_in_thread, run_inline
 from lrwidget.ui.notebook import subshells
 from lrwidget.ui.notebook.gate import Gate, seen_elsewhere
@@ -86,9 +87,19 @@ def launch(job: Job[Any], seen_only_in: Callable[[str], bool] = seen_elsewhere) 
     check_no_cell_runs(f"a {job.name}")
     here = host()
     if here is None or not here.can_use_thread():
-        run_inline(job)
+        _run_inline(job)
     else:
         here.start_thread(job, seen_only_in)
+
+
+def _run_inline(job: Job[Any]) -> None:
+    """Do the job here; of what it raises, a cell shows the frames of the user's own code."""
+    try:
+        run_inline(job)
+    except Exception as error:
+        with suppress(AttributeError):  # an exception with slots is shown with all its frames
+            error._render_traceback_ = partial(told, error)  # type: ignore[attr-defined]
+        raise
 
 
 def check_no_cell_runs(wanted: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import ipywidgets
 
-from lrwidget.engine.errors import InputError
+from lrwidget.engine.errors import InputError, LRWidgetError, in_one_line
 from lrwidget.engine.plans.cycle import Anneal
 from lrwidget.engine.plans.plan import PRESETS, Shape
 from lrwidget.ui.parts.fields import (
@@ -95,7 +95,7 @@ class RunControls(View):
     the preset is called changed.
 
     Args:
-        on_fine_tune: called when Fine-tune is pressed.
+        on_fine_tune: called when Fine-tune is pressed; may refuse it.
         on_options: called with the new options when a field or the preset was changed; may refuse them.
         on_copy_code: called when Copy code is pressed; the code it returns, if any, goes to the clipboard. It is shown
             as well and follows the plan, until the button is pressed again.
@@ -104,7 +104,6 @@ class RunControls(View):
     Attributes:
         view: the widget to show.
         watches: traits of the state that `render` reads.
-        note: where to answer what is refused.
     """
 
     watches = ("options", "phase", "plan", "groups")
@@ -117,10 +116,11 @@ class RunControls(View):
         on_copy_code: Callable[[], str | None],
         code_of: "Callable[[Plan], str]" = lambda plan: plan.code(),
     ) -> None:
-        self._on_options, self._on_code, self._code_of = on_options, on_copy_code, code_of
+        self._on_fine_tune, self._on_options = on_fine_tune, on_options
+        self._on_code, self._code_of = on_copy_code, code_of
         self._options: RunOptions | None = None
         self._plan: Plan | None = None
-        self.note = Note()
+        self._note = Note()
         self.epochs = self._field("epochs", read_epochs, "epochs", "95px")
         self.steps = self._field("steps", read_run_steps, "run steps", "145px")
         self.freeze_epochs = self._field("freeze_epochs", read_freeze_epochs, "frozen", "95px")
@@ -130,12 +130,12 @@ class RunControls(View):
         self.momentum = self._field("momentum", read_momentum, "momentum", "165px")
         self.anneal = self._choice("anneal", "annealing", "255px")
         self.phases = self._choice("phases", "phases", "195px")
-        self.preset = Choice(self._another_preset, self.note, "preset", HINTS["preset"], "220px")
+        self.preset = Choice(self._another_preset, self._note, "preset", HINTS["preset"], "220px")
         self.fine_tune = button("Fine-tune", "play", "Train with the schedule on the screen", "primary")
         self.fine_tune.add_class(START_CLASS)
         self.code = button("Copy code", "code", "This run as plain PyTorch, to the clipboard and on the screen", "")
         self._code = ipywidgets.HTML()
-        self.fine_tune.on_click(lambda _button: on_fine_tune())
+        self.fine_tune.on_click(lambda _button: self._train())
         self.code.on_click(lambda _button: self._ask_for_code())
         fields = (
             self.epochs,
@@ -153,7 +153,7 @@ class RunControls(View):
             [
                 wrapped([*(field.view for field in fields)]),
                 wrapped([self.fine_tune, self.code]),
-                self.note.view,
+                self._note.view,
                 self._code,
             ]
         )
@@ -215,12 +215,21 @@ class RunControls(View):
         def told(value: Any) -> None:
             self._tell(**{name: value})
 
-        field: Field[Any] = Field(read, told, self.note, width=width)
+        field: Field[Any] = Field(read, told, self._note, width=width)
         put(field.view, **hinted(label, HINTS.get(name, "")))
         return field
 
     def _choice(self, name: str, label: str, width: str) -> "Choice":
-        return Choice(lambda value: self._tell(**{name: value or None}), self.note, label, HINTS[name], width)
+        return Choice(lambda value: self._tell(**{name: value or None}), self._note, label, HINTS[name], width)
+
+    def _train(self) -> None:
+        if self._note.just_refused:
+            return
+        self._note.answer("")
+        try:
+            self._on_fine_tune()
+        except LRWidgetError as error:
+            self._note.answer(in_one_line(error))
 
     def _ask_for_code(self) -> None:
         if self._code.value:

@@ -101,7 +101,8 @@ class RunChart(View):
         """Show another history, and how the run ended; nothing is drawn again for the same one."""
         history = state.history
         if history is None or not len(history):
-            put(self.view, children=())
+            put(self._words, value=ending(state.run_message))
+            put(self.view, children=(self._words,) if state.run_message else ())  # it may have ended at once
             self._settling = SettlingRange()  # The next run is another.
             return
         if history is not self._history:

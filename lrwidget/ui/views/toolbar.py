@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
-from lrwidget.engine.errors import InputError, in_one_line
+from lrwidget.engine.errors import InputError, LRWidgetError, in_one_line
 from lrwidget.engine.words import format_lr
 from lrwidget.look.numbers import format_loss, format_seconds
 from lrwidget.ui.parts.fields import Field, LRField, read_steps
@@ -41,7 +41,7 @@ class Toolbar(View):
     """What is trained, the range of the sweep, its buttons and its progress.
 
     Args:
-        on_sweep: called with start LR, end LR, number of steps and mode when Sweep is pressed.
+        on_sweep: called with start LR, end LR, number of steps and mode when Sweep is pressed; may refuse it.
         on_stop: called when Stop is pressed.
         on_pause: called with True when Pause is pressed, with False when Resume is.
         clock: seconds from any start; replaced in tests.
@@ -116,6 +116,18 @@ class Toolbar(View):
         row.layout.grid_gap = "2px 0"  # so that all of it has room in one line of most pages
         self.view = ipywidgets.VBox([hidden(STYLE), head, row, page_help()])
 
+    @property
+    def entered(self) -> dict[str, Any]:
+        """The sweep that the fields say, as fields of `SweepConfig`; empty before the first `render`."""
+        if self._config is None:
+            return {}
+        return {
+            "start_lr": self.start_lr.value,
+            "end_lr": self.end_lr.value,
+            "num_steps": self.steps.value,
+            "mode": self.mode.value,
+        }
+
     def render(self, state: "LRState") -> None:
         """Show the state."""
         put(self._title, value=f"<b>{html.escape(state.title)}</b>")
@@ -171,23 +183,21 @@ class Toolbar(View):
         put(self._progress.layout, display="none" if change["new"] else None)
 
     def _sweep(self, _button: Any) -> None:
-        if self._note.just_refused:
+        if self._note.just_refused or self._config is None:
             return
-        start, end, steps = self.start_lr.value, self.end_lr.value, self.steps.value
-        if start is None or end is None or steps is None or self._config is None:
-            return
+        self._note.answer("")
+        entered = self.entered
+        start, end = entered["start_lr"], entered["end_lr"]
         try:
             if not start < end:
                 raise InputError(
                     f"Got from {format_lr(start)} to {format_lr(end)}; expected to go upwards. "
                     + ("Exchange them." if end < start else "Enter a higher end.")
                 )
-            replace(self._config, start_lr=start, end_lr=end, num_steps=steps, mode=self.mode.value)
-        except InputError as error:
+            replace(self._config, **entered)
+            self._on_sweep(start, end, entered["num_steps"], entered["mode"])
+        except LRWidgetError as error:
             self._note.answer(in_one_line(error))
-            return
-        self._note.answer("")
-        self._on_sweep(start, end, steps, self.mode.value)
 
 
 def progress_line(progress: "Progress", waits: str) -> str:

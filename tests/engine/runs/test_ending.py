@@ -43,6 +43,14 @@ def test_a_run_of_one_step_ends_in_good_english(reason: StopReason, steps: int, 
     assert ending.note == said
 
 
+def test_no_lower_lr_is_advised_when_the_loss_is_no_number_before_any_update() -> None:
+    ending = Ending(20)
+    ending.loss_not_finite(math.nan, 0, 1e-4, "before")
+    assert (
+        ending.note.startswith("The loss was nan at the first step, before any update") and "max_lr" not in ending.note
+    )
+
+
 @pytest.mark.parametrize(
     ("weights", "said"),
     [("before", "The weights are those before that step."), (None, "The weights are not finite either: the steps")],

@@ -13,7 +13,7 @@ from lrwidget.engine.runs.history import EpochPoint, History
 from lrwidget.engine.sweeps.curve import StopReason
 from lrwidget.state import Phase
 from lrwidget.ui.views.runs import RunChart
-from tests.ui.hands import press
+from tests.ui.hands import press, texts_of
 from tests.ui.states import a_history, a_state
 
 
@@ -41,6 +41,13 @@ def test_raw_and_smoothed_losses_are_drawn_by_step(chart: RunChart) -> None:
 def test_the_axis_is_as_long_as_the_run_will_be(chart: RunChart) -> None:
     chart.render(a_state(history=a_history(steps=100)))
     assert chart.figure.axes[0].scale.max == 200
+
+
+def test_how_a_run_ended_that_took_no_step_is_said(chart: RunChart) -> None:
+    chart.render(a_state(history=a_history(steps=0), run_message="The loss was nan at the first step."))
+    assert "The loss was nan" in texts_of(chart.view) and chart.figure not in chart.view.children
+    chart.render(a_state(history=a_history(steps=0)))
+    assert not chart.view.children
 
 
 def test_validation_is_drawn_where_epochs_end(chart: RunChart) -> None:
