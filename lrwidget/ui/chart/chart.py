@@ -41,7 +41,7 @@ STYLE = f"""<style>{KEPT_LINES}
 .lrw-words .widget-html-content > div {{ min-height: clamp(60px, 196px - 16cqw, 120px); }}
 </style>"""
 
-MARGIN = {"top": 8, "bottom": 42, "left": 58, "right": 24}
+MARGIN = {"top": 8, "bottom": 42, "left": 62, "right": 24}
 """Around the plot, in px."""
 DECADES = 8.0
 """Of a usual axis, whatever this one has."""
@@ -127,7 +127,7 @@ class LossChart(View):
         self._together = False
         self._settling = SettlingRange()
         self._x_axis = axis(self._x, lr_label(1))
-        self._y_axis = axis(self._loss, "loss", side="left", visible=False)
+        self._y_axis = axis(self._loss, "loss", side="left", visible=False, label_offset="52px")
         self.figure = figure(
             [self._x_axis, self._y_axis],
             round(PLOT) + MARGIN["top"] + MARGIN["bottom"],

@@ -22,10 +22,8 @@ if TYPE_CHECKING:
 KEPT_POINTS = 300
 """Points of a kept sweep beside the chosen one: a smoothed line needs no more."""
 
-WIDTH, HEIGHT = 700.0, 270.0
-"""Size in px of a plot, for names that must not cover each other."""
-NARROW = 450.0
-"""Width in px of a narrow plot, in which a name must not begin before the axis does."""
+WIDTH, HEIGHT = 400.0, 270.0
+"""Size in px of a narrow plot: there, too, names must not cover each other, nor begin before the axis does."""
 NAME_SIZE, LETTER, LINE = 12, 6.5, 15.0
 """Font size of a sweep's name, and how wide a letter and how high a line of it are, in px."""
 LIFT = 9
@@ -233,7 +231,7 @@ class KeptMarks:
             return None
         taken.append((*boxes[best], width))
         # It ends there, unless it would begin beyond the axis.
-        lr = x.min * (x.max / x.min) ** min(1.0, width / NARROW)
+        lr = x.min * (x.max / x.min) ** min(1.0, width / WIDTH)
         return Place(max(float(line.lrs[tries[best]]), lr), float(line.losses[tries[best]]))
 
 

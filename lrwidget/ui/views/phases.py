@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lrwidget.engine.plans.plan import Plan
 
-MARGIN = {"left": 58, "right": 24}
+MARGIN = {"left": 62, "right": 24}
 """Between the sides of a figure and its plot, px: the strip is as wide as the plot."""
 
 NARROW = 3.0

@@ -85,7 +85,7 @@ class RunChart(View):
         )
         # The only upright lines are the phases'. Without grid lines an axis has ticks, and its numbers stand lower.
         self._step_axis = axis(self._step, "optimizer step", grid_lines="none", label_offset="2.5em")
-        self._loss_axis = axis(self._loss, "loss", side="left")
+        self._loss_axis = axis(self._loss, "loss", side="left", label_offset="52px")
         self.figure = figure([self._step_axis, self._loss_axis], 240, fig_margin={**MARGIN, "top": 8, "bottom": 44})
         self.figure.marks = [self._train.mark, self._valid, self._phases, self._above]
         # What is drawn and the names of the phases are written above the plot, where no curve can be.
