@@ -109,6 +109,19 @@ def test_arrays_are_read_only() -> None:
             array[0] = 1.0
 
 
+@pytest.mark.parametrize(("steps", "lag"), [(22, 1), (100, 5), (500, 10), (1000, 20), (10_000, 200)])
+def test_the_smoothed_loss_lags_by_a_fiftieth_of_a_long_run_and_by_a_twentieth_of_a_short_one(
+    steps: int, lag: int
+) -> None:
+    def smoothed(losses: Any) -> Any:
+        none = np.full((steps, 2), 1e-3)
+        return history(losses=losses, lrs=none, momentum=none, total_steps=steps).smoothed
+
+    assert 0 <= smoothed(np.arange(steps, 0.0, -1.0))[-1] - 1.0 <= lag
+    if lag >= 10:
+        assert smoothed(np.random.default_rng(0).standard_normal(steps))[20:].std() < 0.3
+
+
 def test_the_smoothed_loss_follows_the_losses() -> None:
     it = history(losses=np.linspace(2, 1, 4), total_steps=4)
     assert it.smoothed.tolist() == pytest.approx(it.losses.tolist())
