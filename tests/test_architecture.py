@@ -215,7 +215,7 @@ def test_matplotlib_has_one_door_and_it_is_not_pyplot(module: str) -> None:
     assert not [found.name for found in IMPORTS[module] if found.name.startswith("matplotlib.pyplot")]
 
 
-@pytest.mark.parametrize("module", ["curve", "suggest", "tracker"])
+@pytest.mark.parametrize("module", ["centred", "curve", "suggest", "tracker"])
 def test_curves_and_suggestions_need_no_torch(module: str) -> None:
     assert "torch" not in foreign(f"engine.sweeps.{module}")
     assert "torch" not in loaded_with(f"engine.sweeps.{module}")

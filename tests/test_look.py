@@ -90,6 +90,18 @@ def test_noise_at_the_start_is_no_divergence() -> None:
     assert found.tail == 30
 
 
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("points", [100, 3000])
+def test_the_diverged_part_of_a_sweep_begins_where_its_losses_rise_above_their_start(points: int, seed: int) -> None:
+    lrs = np.geomspace(1e-7, 10, points)
+    truth = 0.5 + 1.8 / (1 + (lrs / 3e-3) ** 1.2) + 0.3 * np.expm1(6 * np.maximum(0, np.log10(lrs / 0.2)))
+    rose_at = lrs[int(np.flatnonzero(truth > 2.3)[0])]
+    noise = 0.05 * np.random.default_rng(seed).standard_normal(points)
+    found = loss_range(shown := LossCurve(lrs, truth + noise, stop_reason="diverged").decimated(), True)
+    assert found is not None
+    assert rose_at <= shown.lrs[found.tail] < 1.5 * rose_at
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_what_is_not_finite_ends_the_part_that_counts(bad: float) -> None:
     found = loss_range(trace([3, 2, 1, bad, bad]), True)

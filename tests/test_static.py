@@ -64,6 +64,13 @@ def test_only_a_diverged_curve_has_a_dashed_end(reason: str, styles: set[str]) -
     assert {line.get_linestyle() for line in lines if len(line.get_xdata()) > 1} == styles
 
 
+def test_the_bold_line_of_a_curve_falls_where_its_losses_do() -> None:
+    lines = static.curve_figure(a_curve(noise=0.02)).axes[0].get_lines()
+    lrs, bold = max(lines, key=lambda line: line.get_linewidth()).get_data()
+    half = lrs[int(np.flatnonzero(bold < 1.5)[0])]
+    assert abs(np.log10(half) + 2.5) < 0.1  # where a_curve has made half of its fall
+
+
 @pytest.mark.parametrize("lr", [0.01, 0.0054])
 def test_a_schedule_has_a_tick_at_its_peak(lr: float) -> None:
     figure = static.plan_figure(one_cycle(lr, 110, 1))

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from lrwidget.engine.errors import InputError, InputTypeError, RecordError
 from lrwidget.engine.plain import FloatArray, frozen_floats
 from lrwidget.engine.record import pack_floats, save, unpack_floats
+from lrwidget.engine.sweeps.centred import centred_losses
 from lrwidget.engine.sweeps.thinning import thin
 from lrwidget.engine.sweeps.tracker import LossTracker, beta_for, check_beta, smoothed_by
 from lrwidget.engine.words import format_lr
@@ -66,7 +67,8 @@ class Trace:
         steps: (M,) index of each point in the curve.
         lrs: (M,) learning rate of the fastest group.
         losses: (M,) raw losses.
-        smoothed: (M,) smoothed losses, averaged over all points of the curve, not only over these.
+        smoothed: (M,) smoothed losses to draw, made of all points of the curve and not only of these:
+            `LossCurve.smoothed` of a sweep that runs, `LossCurve.centred` of one that has ended.
     """
 
     steps: npt.NDArray[np.intp]
@@ -107,6 +109,7 @@ class LossCurve:
     given_back: bool | None = None
     gradient_shares: tuple[float, ...] = ()
     _smoothed: FloatArray | None = field(default=None, init=False, repr=False)
+    _centred: FloatArray | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         lrs, losses = frozen_floats("lrs", self.lrs), frozen_floats("losses", self.losses)
@@ -161,11 +164,28 @@ class LossCurve:
 
     @property
     def smoothed(self) -> FloatArray:
-        """(T,) causal EMA of the losses as the sweep saw it, NaN where a loss is not finite. See `LossTracker`."""
+        """(T,) causal EMA of the losses as the sweep saw it, NaN where a loss is not finite. See `LossTracker`.
+
+        It lags: on the default sweep it falls at about 4 times the learning rate at which the losses do. To read or to
+        draw a curve that has ended, take `centred`.
+        """
         if self._smoothed is None:
             object.__setattr__(self, "_smoothed", smoothed_by(LossTracker(self.beta), self.losses))
         assert self._smoothed is not None
         return self._smoothed
+
+    @property
+    def centred(self) -> FloatArray:
+        """(T,) the losses smoothed to both sides, so that nothing lags, as much as `smoothed` is; read-only.
+
+        NaN where a loss is not finite; `smoothed` itself where nothing can be fitted, as to fewer than 5 points. See
+        `centred_losses`.
+        """
+        if self._centred is None:
+            line = centred_losses(self.lrs, self.losses, self.beta)
+            object.__setattr__(self, "_centred", self.smoothed if line is None else line)
+        assert self._centred is not None
+        return self._centred
 
     @property
     def note(self) -> str:
@@ -200,7 +220,7 @@ class LossCurve:
             raise InputError(
                 f"Got max_points={max_points!r}; expected at least 6: the ends, the lowest two, one stretch."
             )
-        smoothed = self.smoothed
+        smoothed = self.smoothed if self.stop_reason is None else self.centred
         if len(self) <= max_points:
             return Trace(np.arange(len(self)), self.lrs, self.losses, smoothed)
         bottom = int(np.where(np.isfinite(smoothed), smoothed, np.inf).argmin())

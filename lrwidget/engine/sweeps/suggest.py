@@ -18,7 +18,6 @@ them, changes no answer.
 Shape suffixes: R rows, of which row 0 is the curve and the others are its replicates; M bins.
 """
 
-import functools
 import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -29,18 +28,22 @@ import numpy.typing as npt
 
 from lrwidget.engine.plain import FloatArray
 from lrwidget.engine.sweeps.curve import LossCurve, StopReason
+from lrwidget.engine.sweeps.local_fits import (
+    ROUNDING,
+    SIGNIFICANT,
+    binned,
+    noise_of,
+    running_median,
+    smoothed,
+    smoother,
+)
 from lrwidget.engine.sweeps.tracker import LossTracker, beta_for
 from lrwidget.engine.words import format_lr
 
 MIN_POINTS = 10
-MAX_BINS = 128
 LEVEL_WIDTH = 0.02
 SLOPE_WIDTH = 0.06
 REPLICATES = 64
-SIGNIFICANT = 6.0
-"""Standard deviations of the smoothed level that make a fall; the lowest wiggle of a flat curve reaches 3 or 4."""
-ROUNDING = 1e-6
-"""Share of the level below which the difference of two float32 losses is rounding."""
 CREST = 0.7
 """Share of the steepest slope above which its neighbours weigh in, so that the answer does not jump between bins."""
 EDGE = 0.15
@@ -294,7 +297,7 @@ def read(curve: LossCurve) -> Reading | str:
 
     first = max(3, len(y) // 10)
     start = float(np.median(y[:first]))
-    noise = float(np.median(np.abs(y[1:-1] - (y[:-2] + y[2:]) / 2))) * 1.4826 / math.sqrt(1.5)
+    noise = noise_of(y)
     # A symmetric smoother carries a blow-up back into the descent, so losses count only up to a little above the start.
     capped = np.minimum(y, start + max(start - running_median(y).min(), SIGNIFICANT * noise, 2 * ROUNDING))
     fit = smoothed(level_of, capped)
@@ -355,21 +358,6 @@ def no_fall(curve: LossCurve, start: float, noise: float, rose_at: float | None)
     )
 
 
-def binned(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Means of `x` and `y` over at most `MAX_BINS` stretches of equal width in `x`, without the empty ones.
-
-    A sweep of fewer points with a constant factor between its learning rates keeps every point. A stretch whose mean
-    overflows is left out.
-    """
-    width = (x[-1] - x[0]) / (MAX_BINS - 1) or 1.0
-    starts = np.flatnonzero(np.diff(np.rint((x - x[0]) / width), prepend=-1))
-    counts = np.diff(starts, append=len(x))
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean_x, mean_y = np.add.reduceat(x, starts) / counts, np.add.reduceat(y, starts) / counts
-    kept = np.isfinite(mean_y)
-    return mean_x[kept], mean_y[kept]
-
-
 def until_diverged(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray, bool]:
     """`x` and `y` up to and with the point at which `y` has diverged, and whether it has."""
     tracker = LossTracker(beta_for(len(y)))
@@ -378,34 +366,6 @@ def until_diverged(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray
         if tracker.diverged:
             return x[: i + 1], y[: i + 1], True
     return x, y, False
-
-
-def running_median(y: FloatArray, width: int = 5) -> FloatArray:
-    """Median of the `width` values around each one, the ends repeated: a single spike leaves no trace in it."""
-    around = np.lib.stride_tricks.sliding_window_view(np.pad(y, width // 2, mode="edge"), width)
-    return np.asarray(np.median(around, axis=1), dtype=np.float64)
-
-
-@functools.lru_cache(maxsize=64)
-def smoother(bins: int, width: float) -> tuple[FloatArray, FloatArray]:
-    """Two (M, M) matrices: values times them are the level and the slope per bin of local straight-line fits.
-
-    Around each bin a line is fitted by least squares (Cleveland 1979, JASA 74), here with Gaussian weights whose
-    standard deviation is `width · bins`, at least one bin.
-    """
-    away = np.subtract.outer(np.arange(bins), np.arange(bins)).T.astype(np.float64)
-    weight = np.exp(-0.5 * (away / max(1.0, width * bins)) ** 2)
-    s0, s1, s2 = (np.sum(weight * away**power, axis=1, keepdims=True) for power in range(3))
-    spread = s0 * s2 - s1**2
-    return weight * (s2 - s1 * away) / spread, weight * (s0 * away - s1) / spread
-
-
-def smoothed(matrix: FloatArray, values: FloatArray) -> FloatArray:
-    """`matrix` (M, M) times the values (..., M), on this thread alone.
-
-    A product by `@` is spread over threads, which on a machine with other work wait for each other: 20 ms, not 0.4.
-    """
-    return np.asarray(np.einsum("nm,...m->...n", matrix, values), dtype=np.float64)
 
 
 def lr_at(reading: Reading, at: int | None = None) -> str:

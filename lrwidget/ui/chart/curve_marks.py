@@ -47,7 +47,7 @@ class Place(NamedTuple):
 
 
 class CurveMarks:
-    """Raw losses, faint; the smoothed loss, bold; its diverged part, dashed and faint.
+    """Raw losses, faint; the smoothed loss, bold, as `Trace` has it; its diverged part, dashed and faint.
 
     Attributes:
         drawn: the marks, in the order in which they lie on each other.

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lrwidget.engine.sweeps.curve import LossCurve
-from lrwidget.engine.sweeps.suggest import MAX_BINS, Advice, minimum_tenth, smoother, steepest, valley
+from lrwidget.engine.sweeps.local_fits import MAX_BINS, smoother
+from lrwidget.engine.sweeps.suggest import Advice, minimum_tenth, steepest, valley
 
 RULES = ("valley", "steepest", "minimum/10")
 FELL_AT = 3e-3

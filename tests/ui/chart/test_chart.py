@@ -142,14 +142,24 @@ def test_a_curve_takes_the_place_of_the_hint(screen: Listener) -> None:
     assert not any("Press Sweep" in text for text in screen.texts)
 
 
-def test_raw_and_smoothed_losses_are_drawn(screen: Listener) -> None:
-    curve = a_curve(last=1e-2, noise=0.01)
+@pytest.mark.parametrize(("reason", "drawn"), [(None, "smoothed"), (StopReason.FINISHED, "centred")])
+def test_raw_and_smoothed_losses_are_drawn(screen: Listener, reason: StopReason | None, drawn: str) -> None:
+    curve = a_curve(last=1e-2, noise=0.01, stop_reason=reason)
     screen.chart.render(a_state(curve=curve))
-    np.testing.assert_array_equal(screen.losses.y, [curve.losses, curve.smoothed])
+    np.testing.assert_array_equal(screen.losses.y, [curve.losses, getattr(curve, drawn)])
     np.testing.assert_array_equal(screen.losses.x, curve.lrs)
     faint, bold = screen.losses.opacities
     assert faint < bold and screen.losses.colors[0] != screen.losses.colors[1]
     assert len(screen.tail.x) == 1  # nothing has diverged: only where it would begin
+
+
+def test_the_line_of_an_ended_sweep_falls_where_its_losses_do_and_not_after_them(screen: Listener) -> None:
+    screen.chart.render(a_state(curve=a_curve(noise=0.02, stop_reason=StopReason.DIVERGED)))
+    raw, bold = screen.losses.y
+    half = screen.losses.x[int(np.flatnonzero(bold < 1.5)[0])]
+    assert abs(np.log10(half) + 2.5) < 0.1  # where a_curve has made half of its fall
+    up_to = screen.losses.x < 0.1
+    assert abs(np.mean((raw - bold)[up_to])) < 0.01  # as many of the losses above it as below
 
 
 def test_the_diverged_part_is_drawn_apart_and_leaves_the_axis(screen: Listener) -> None:
@@ -422,7 +432,7 @@ def test_the_line_of_another_sweep_is_its_smoothed_loss_in_at_most_300_points(sc
     (line,) = screen.others
     curve = sweeps[1].curve
     assert 100 < len(line.x) <= 300
-    np.testing.assert_array_equal(line.y, curve.smoothed[np.searchsorted(curve.lrs, line.x)])
+    np.testing.assert_array_equal(line.y, curve.centred[np.searchsorted(curve.lrs, line.x)])
 
 
 def test_lines_differ_by_more_than_colour(screen: Listener) -> None:
@@ -487,7 +497,7 @@ def test_the_axes_hold_the_other_sweeps_as_well(screen: Listener) -> None:
     show(screen, sweeps, chosen=0)
     assert 0 < shares(screen, 1e-9)[0] < 0.03
     loss_scale = screen.chart.figure.axes[1].scale
-    assert loss_scale.min < low.curve.smoothed.min()
+    assert loss_scale.min < low.curve.losses.min()
 
 
 def test_a_far_away_sweep_leaves_the_chosen_one_a_third_of_the_height(screen: Listener) -> None:
@@ -504,7 +514,7 @@ def test_a_far_away_sweep_leaves_the_chosen_one_a_third_of_the_height(screen: Li
 def test_how_high_another_sweep_diverged_is_worth_no_height(screen: Listener) -> None:
     calm, wild = kept("calm", last=1e-2)[0], kept("wild", stop_reason=StopReason.DIVERGED)[0]
     show(screen, (calm, wild), chosen=0, advice=None)
-    assert screen.chart.figure.axes[1].scale.max < 3 < wild.curve.smoothed.max()
+    assert screen.chart.figure.axes[1].scale.max < 3 < wild.curve.losses.max()
 
 
 def test_names_of_sweeps_that_end_alike_do_not_cover_each_other(screen: Listener) -> None:
