@@ -1,6 +1,7 @@
 """What every test shares: cheap tests first, a `gpu` test only where there is a GPU, the same draws at every run."""
 
 import os
+from collections import Counter
 
 import pytest
 from hypothesis import settings
@@ -25,7 +26,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = item.path.parent.name
         if folder in COST:
             item.add_marker(folder)  # tests/kernel and tests/browser mark themselves
-    items.sort(key=cost)
+    # Of the expensive files the long ones first: two that run side by side then end at about the same time.
+    length = Counter(item.path for item in items)
+    items.sort(key=lambda item: (cost(item), -length[item.path] if cost(item) else 0))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

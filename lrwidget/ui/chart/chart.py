@@ -51,7 +51,7 @@ TICKS = 9
 """Powers of ten on the LR axis, at most: what a narrow chart has room for."""
 HINT = "Press Sweep: the loss appears here"
 
-SWEEPING = "Suggestions come when the sweep ends."
+SWEEPING = "Suggestions come when the sweep ends; until then the bold line lags behind the losses."
 TO_COME = "Suggestions come here when a sweep ends; a click on the plot picks, markers can be dragged."
 
 
