@@ -789,16 +789,18 @@ def test_a_page_that_comes_later_is_heard_when_the_subshell_of_the_first_is_gone
     nb = Notebook(kernel)
     nb.let_go()
     field = kernel.value("w._views[3].rows[-1].lr.view.model_id")
+    foreign = kernel.value("(foreign := ipywidgets.Text()).model_id")
     for lr in ("0.02", "0.03"):
         page = kernel.create_subshell()
         assert page is not None
+        kernel.wait_handled(kernel.set_traits(foreign, subshell=page, value=lr))
         kernel.set_traits(field, subshell=page, value=lr)
         kernel.wait_for(lambda lr=lr: kernel.comms[field]["placeholder"] == lr, what=f"an answer to {lr}")
         kernel.click(nb.sweep_button, subshell=page)
         kernel.wait_for(lambda: nb.kernel.comms[nb.sweep_button].get("disabled"))
         nb.until_idle()
         kernel.delete_subshell(page)
-    assert kernel.value("[w.lrs[-1], len(w.sweeps)]") == [0.03, 2]
+    assert kernel.value("[w.lrs[-1], len(w.sweeps), foreign.value]") == [0.03, 2, "0.03"]
 
 
 def test_a_kernel_that_is_shut_down_while_a_sweep_runs_and_a_cell_waits_ends_by_itself(kernel: Kernel) -> None:

@@ -122,8 +122,8 @@ def enable(view: Any) -> None:
     """
     if "google.colab" in sys.modules:
         _enable_in_colab()
-    if current_kernel() is not None:
-        subshells.hear_in_order(view)
+    if (kernel := current_kernel()) is not None:
+        subshells.hear_in_order(view, kernel)
 
 
 @cache

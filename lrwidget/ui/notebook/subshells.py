@@ -4,8 +4,8 @@ JupyterLab sends all that a page tells to one subshell of the kernel, a thread, 
 gone; the next page has another. ipykernel 7.4 sends each message to the thread from which its own comm was last
 answered, whatever the message says. So a learning rate that is typed and the button that is pressed behind it may be
 heard on two threads, the button first; and what is for a subshell that is gone is dropped, so that after a reload in
-the middle of a sweep a widget would be deaf for ever. Here messages to our widgets go where they say. Those to others'
-widgets go as before.
+the middle of a sweep a widget would be deaf for ever, or not be found at all. Here messages to our widgets go where
+they say. Those to others' widgets go as before, as long as that is a place.
 """
 
 import weakref
@@ -24,8 +24,13 @@ _others: frozenset[str] = frozenset()
 """The comms of which it is known whose they are."""
 
 
-def hear_in_order(view: ipywidgets.Widget) -> None:
-    """Let messages to a view, and to what is in it, go where they say; in kernels before ipykernel 7.4 they do."""
+def hear_in_order(view: ipywidgets.Widget, kernel: Any) -> None:
+    """Let messages to a view, and to what is in it, go where they say; in kernels before ipykernel 7.4 they do.
+
+    Args:
+        view: with all that is in it now, and will be.
+        kernel: the one that hears.
+    """
     global _roots, _ways
     _roots = (*(root for root in _roots if root() is not None), weakref.ref(view))
     comm = _comm_class()
@@ -35,7 +40,7 @@ def hear_in_order(view: ipywidgets.Widget) -> None:
 
     def reply_subshell_for(self: Any, data: Any, default: str | None) -> str | None:
         subshell: str | None = default if _is_ours(self.comm_id) else former(self, data, default)
-        return subshell
+        return subshell if subshell is None or _is_there(kernel, subshell) else default
 
     comm._reply_subshell_for = reply_subshell_for
     _ways = (former, reply_subshell_for)
@@ -57,6 +62,13 @@ def _comm_class() -> Any | None:
         if hasattr(BaseComm, "_reply_subshell_for"):
             return BaseComm
     return None
+
+
+def _is_there(kernel: Any, subshell: str) -> bool:
+    try:
+        return subshell in kernel.shell_channel_thread.manager.list_subshell()
+    except AttributeError:  # another ipykernel than those we know does as it thinks best
+        return True
 
 
 def _is_ours(comm_id: str) -> bool:
