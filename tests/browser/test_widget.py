@@ -263,6 +263,7 @@ class TestAfterASweep:
     def test_the_fine_tune_button_trains_as_planned_with_live_curves(self, widget: WidgetPage) -> None:
         notebook = widget.notebook
         widget.enter(widget.field("epochs"), "2")
+        notebook.wait_value("w.state.options.epochs", 2)
         assert notebook.kernel_value("[globals().update(pause=0.05, plan=w.plan()), plan.total_steps][1]") == 44
         widget.watch()
         widget.press("Fine-tune")
