@@ -13,6 +13,7 @@ from tests.browser.conftest import App, Lab
 from tests.browser.lrwidget_page import WidgetPage
 from tests.browser.notebook_page import NotebookPage
 from tests.browser.test_widget import start
+from tests.browser.waiting import eventually
 
 LRS = (1e-4, 3.14159e-3, 1e-2)
 BODY = 1
@@ -68,9 +69,13 @@ def field_of(widget: WidgetPage, index: int = BODY) -> Locator:
 
 
 def expect_picked(widget: WidgetPage, lr: float, index: int = BODY) -> None:
-    """Wait until the field says an LR; then the kernel has it, to six digits."""
+    """Wait until the field says an LR, and the kernel has it, to six digits."""
     expect(widget.markers[index].field).to_have_value(format_lr(lr))
-    assert widget.notebook.kernel_value("w.lrs")[index] == pytest.approx(lr, rel=1e-5)
+
+    def has_it() -> None:
+        assert widget.notebook.kernel_value("w.lrs")[index] == pytest.approx(lr, rel=1e-5)
+
+    eventually(has_it)
 
 
 def test_arrow_keys_step_an_lr_by_five_percent_of_what_it_exactly_is(widget: WidgetPage) -> None:

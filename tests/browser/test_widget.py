@@ -250,7 +250,7 @@ class TestAfterASweep:
         stem, _, head = widget.markers
         widget.enter(stem.field, "3e-4")
         stem.expect_lr(3e-4)
-        assert widget.notebook.kernel_value("w.lrs[0]") == 3e-4
+        widget.notebook.wait_value("w.lrs[0]", 3e-4)
 
         widget.enter(head.field, "a lot")
         expect(widget.root.get_by_role("alert")).to_have_text(re.compile("Got 'a lot'; expected a number above 0"))
@@ -258,7 +258,7 @@ class TestAfterASweep:
         widget.enter(head.field, "0.5")
         head.expect_lr(0.5)
         expect(widget.root.get_by_role("alert")).to_have_count(0)
-        assert widget.notebook.kernel_value("w.max_lr") == 0.5
+        widget.notebook.wait_value("w.max_lr", 0.5)
 
     def test_the_fine_tune_button_trains_as_planned_with_live_curves(self, widget: WidgetPage) -> None:
         notebook = widget.notebook
