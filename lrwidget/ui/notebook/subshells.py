@@ -9,11 +9,12 @@ they say. Those to others' widgets go as before, as long as that is a place.
 """
 
 import weakref
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 import ipywidgets
+
+from lrwidget.ui.parts.palette import parts_of
 
 _ways: tuple[Any, Any] | None = None
 """ipykernel's own way, and ours; None while nothing is installed."""
@@ -78,21 +79,6 @@ def _is_ours(comm_id: str) -> bool:
     """
     global _ours, _others
     if comm_id not in _ours and comm_id not in _others:
-        _ours = frozenset(_comm_ids(*(root() for root in _roots)))
+        _ours = frozenset(widget.comm.comm_id for widget in parts_of(*(root() for root in _roots)))
         _others = _others - _ours if comm_id in _ours else _others | {comm_id}
     return comm_id in _ours
-
-
-def _comm_ids(*roots: Any) -> Iterator[str]:
-    """The comms of widgets and of all that they are made of."""
-    waiting, seen = list(roots), set()
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            waiting += value.values()
-        elif isinstance(value, list | tuple):
-            waiting += value
-        elif isinstance(value, ipywidgets.Widget) and value not in seen and value.comm is not None:  # not closed
-            seen.add(value)
-            yield value.comm.comm_id
-            waiting += [getattr(value, name) for name in value.keys]

@@ -1,6 +1,6 @@
 """What the views share: colours that follow the notebook's theme, axes, and how a trait is assigned."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from typing import Any
 
@@ -99,17 +99,23 @@ def close_all(*roots: Any) -> None:
 
     ipywidgets keeps every widget alive until it is closed, and with it the callbacks and what those hold: a model.
     """
-    waiting = list(roots)
+    for widget in list(parts_of(*roots)):
+        widget.close()
+
+
+def parts_of(*roots: Any) -> Iterator[ipywidgets.Widget]:
+    """Widgets and all that they are made of, each once; those that are closed are left out."""
+    waiting, seen = list(roots), set()
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
             waiting += value.values()
         elif isinstance(value, list | tuple):
             waiting += value
-        elif isinstance(value, ipywidgets.Widget) and value.comm is not None:  # not closed yet
-            parts = [getattr(value, name) for name in value.keys]
-            value.close()
-            waiting += parts
+        elif isinstance(value, ipywidgets.Widget) and value.comm is not None and value not in seen:
+            seen.add(value)
+            yield value
+            waiting += [getattr(value, name) for name in value.keys]
 
 
 def nothing() -> npt.NDArray[np.float64]:
